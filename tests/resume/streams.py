@@ -14,9 +14,10 @@ EVENT = re.compile(rb"id: ([0-9a-f]{34})\.([0-9]+)\n(.*?\n\n)", re.DOTALL)
 
 
 IMPATIENT = """
+from gateway.stores.redis import watched
 from gateway.stores.redis.streams import journal, sharing
 journal.ALIVE_S = sharing.ALIVE_S = 1.5
-sharing.TICK_S = 0.3
+watched.TICK_S = sharing.TICK_S = 0.3
 """
 """Runs first in a gateway: one that says nothing is given up sooner, for tests to be short."""
 

@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.channels.channel import Channel
@@ -23,12 +23,10 @@ from gateway.channels.space import ChannelAddress, Once
 from gateway.errors import IdempotencyConflict, TooManyChannels
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.channel_scripts import FETCH, PUBLISH
-from gateway.stores.redis.client import answering, connect, disconnect
+from gateway.stores.redis.watched import TICK_S, TIMEOUT_S, WatchedRedis
 
 _PREFIX = "llm-gateway:channel:"
 _TOPIC = "llm-gateway:channels"
-_TIMEOUT_S = 2.0
-_TICK_S = 1.0
 _LOOK_TICKS = 5
 _PRESENT_S = 6.0
 """Time for which the followers of a process count without being reported again."""
@@ -48,7 +46,7 @@ class RedisChannels:
         self,
         url: str,
         *,
-        timeout_s: float = _TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
         report: Callable[[str, str], None] = lambda state, why: None,
     ) -> None:
         """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
@@ -56,31 +54,33 @@ class RedisChannels:
 
         Raise ValueError or ConfigurationError.
         """
-        self.available = True
         self._process = secrets.token_hex(8)
-        self._client: Any = connect(url, timeout_s)
-        self._timeout_s = timeout_s
-        self._report = report
+        self._redis = WatchedRedis(url, timeout_s, report)
         self._home: Home
         self._followed: dict[str, Channel] = {}
         self._dirty: dict[str, None] = {}
         self._fetching: asyncio.Task[None] | None = None
         self._known: dict[tuple[str, str], float] = {}
         """Times until which channels need not be checked against their tenant's maximum."""
-        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def available(self) -> bool:
+        return self._redis.available
 
     def start(self, home: Home) -> None:
         self._home = home
-        self._spawn(self._tick())
-        self._spawn(self._listen())
+        redis = self._redis
+        redis.tasks.spawn(self._tick())
+        listening = redis.listen(
+            _TOPIC, lambda key: self._news([key]), lambda: self._news(self._followed)
+        )
+        redis.tasks.spawn(listening)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._redis.tasks.close()
         with contextlib.suppress(StoreUnavailable):  # the numbers expire by themselves
             await self._execute([("HDEL", _who(key), self._process) for key in self._followed])
-        await disconnect(self._client)
+        await self._redis.disconnect()
 
     def owns(self, key: str) -> bool:
         return False
@@ -94,7 +94,7 @@ class RedisChannels:
         mark_ms = age_ms
         if once is None:
             # redis-py sends a command again if the connection broke before its reply.
-            once, mark_ms = Once(secrets.token_hex(8), ""), int(2000 * self._timeout_s)
+            once, mark_ms = Once(secrets.token_hex(8), ""), int(2000 * self._redis.timeout_s)
         keys = _events(address.key), _state(address.key), _mark(address.key, once.key)
         bounds = kept.events, kept.size_bytes, age_ms, age_ms + int(_STATE_S * 1000), mark_ms
         (ids,) = await self._execute(
@@ -116,7 +116,7 @@ class RedisChannels:
 
     def leave(self, channel: Channel) -> None:
         if self._followed.pop(channel.key, None) is not None:
-            self._spawn(self._withdraw(channel.key))
+            self._redis.tasks.spawn(self._withdraw(channel.key))
 
     def counted(self, channel: Channel) -> None:
         pass
@@ -156,14 +156,14 @@ class RedisChannels:
                 for channel in [*self._followed.values()]:
                     await self._admit(channel.address, "followed")
                 await self._count()
-                self._changed(True, "")
+                self._redis.changed(True)
             except TooManyChannels:
                 pass  # others have taken the places; those who follow stay
             except StoreUnavailable as exc:
-                self._changed(False, str(exc))
+                self._redis.changed(False, str(exc))
             if number % _LOOK_TICKS == 0:
                 self._news(self._followed)
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
 
     async def _count(self) -> None:
         """Report the numbers of followers here, and read those elsewhere."""
@@ -198,29 +198,11 @@ class RedisChannels:
         with contextlib.suppress(StoreUnavailable):  # the number expires by itself
             await self._execute([("HDEL", _who(key), self._process)])
 
-    async def _listen(self) -> None:
-        while True:
-            pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-            try:
-                with answering():
-                    await self._client.ping()  # initialises the client of a Cluster
-                    await pubsub.subscribe(_TOPIC)
-                self._news(self._followed)
-                while True:
-                    with answering():
-                        message = await pubsub.get_message(timeout=_TICK_S)
-                    if message is not None:
-                        self._news([message["data"].decode()])
-            except StoreUnavailable:
-                await asyncio.sleep(_TICK_S)
-            finally:
-                await pubsub.aclose()
-
     def _news(self, keys: Iterable[str]) -> None:
         """Fetch the new events of these channels, if they are followed here."""
         self._dirty.update((key, None) for key in keys if key in self._followed)
         if self._dirty and self._fetching is None:
-            self._fetching = self._spawn(self._fetch_all())
+            self._fetching = self._redis.tasks.spawn(self._fetch_all())
 
     async def _fetch_all(self) -> None:
         try:
@@ -263,33 +245,12 @@ class RedisChannels:
         """Run commands in one call. Raise StoreUnavailable."""
         if not commands:
             return []
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._redis.client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        async with self._reachable():
+        async with self._redis.reachable():
             results: list[Any] = await pipeline.execute()
         return results
-
-    @contextlib.asynccontextmanager
-    async def _reachable(self) -> AsyncIterator[None]:
-        try:
-            with answering():
-                async with asyncio.timeout(self._timeout_s):
-                    yield
-        except StoreUnavailable as exc:
-            self._changed(False, str(exc))
-            raise
-
-    def _changed(self, available: bool, why: str) -> None:
-        if available != self.available:
-            self.available = available
-            self._report("back" if available else "lost", why)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _events(key: str) -> str:

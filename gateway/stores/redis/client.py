@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -52,6 +52,14 @@ def answering() -> Iterator[None]:
         raise asyncio.CancelledError from failure
     if failure is not None:
         raise StoreUnavailable(f"{type(failure).__name__}: {failure}") from failure
+
+
+@contextlib.asynccontextmanager
+async def answering_within(timeout_s: float) -> AsyncIterator[None]:
+    """Context for calls of a client that may take this time. Raise StoreUnavailable."""
+    with answering():
+        async with asyncio.timeout(timeout_s):
+            yield
 
 
 def connect(url: str, timeout_s: float) -> Any:

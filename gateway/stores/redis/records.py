@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gateway.store.records import CHANGES_CAP, Changes
-from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
+from gateway.stores.redis.client import PREFIX, answering_within, connect, disconnect
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()
@@ -27,19 +25,19 @@ class RedisRecords:
 
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
         ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             keys = (_record(kind, key), _index(kind), *_feed(kind))
             await self._client.eval(_PUT, len(keys), *keys, key, value, ttl_ms, CHANGES_CAP)
 
     async def take(self, kind: str, key: str) -> bytes | None:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             value: bytes | None = await self._client.getdel(_record(kind, key))
             if value is not None:
                 await self._client.zrem(_index(kind), key)
         return value
 
     async def all(self, kind: str) -> Mapping[str, bytes]:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             found: list[bytes] = await self._client.zrangebyscore(
                 _index(kind), f"({time.time() * 1000:.0f}", "+inf"
             )
@@ -48,12 +46,12 @@ class RedisRecords:
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
     async def get(self, kind: str, key: str) -> bytes | None:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             value: bytes | None = await self._client.get(_record(kind, key))
         return value
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             # Records that do not expire have the same score, so they are in order of their keys.
             place = await self._client.zrank(_index(kind), after) if after else -1
             if place is None or limit < 1:
@@ -64,7 +62,7 @@ class RedisRecords:
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
     async def changes(self, kind: str, since: str | None) -> Changes:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             keys = _feed(kind)
             mark, is_known, changed = await self._client.eval(
                 _CHANGES, len(keys), *keys, since or ""
@@ -72,19 +70,12 @@ class RedisRecords:
         return Changes(mark.decode(), [key.decode() for key in changed] if is_known else None)
 
     async def version(self, kind: str) -> str:
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             version: bytes | None = await self._client.get(_version(kind))
         return (version or b"").decode()
 
     async def close(self) -> None:
         await disconnect(self._client)
-
-    @contextlib.asynccontextmanager
-    async def _reachable(self) -> AsyncIterator[None]:
-        """Limit the time of a call. Raise StoreUnavailable for every kind of failure."""
-        with answering():
-            async with asyncio.timeout(self._timeout_s):
-                yield
 
 
 def _record(kind: str, key: str) -> str:

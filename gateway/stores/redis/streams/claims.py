@@ -27,7 +27,7 @@ class RedisClaims:
         self,
         client: Any,
         reachable: Callable[[], AbstractAsyncContextManager[None]],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         """`reachable` limits a call's time and raises StoreUnavailable; `spawn` runs a task."""
         self._client = client

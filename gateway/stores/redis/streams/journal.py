@@ -27,7 +27,7 @@ from redis.exceptions import ResponseError
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.resume.sharing import StreamTerms
 from gateway.store.records import StoreUnavailable
-from gateway.stores.redis.client import answering
+from gateway.stores.redis.client import answering_within
 from gateway.stores.redis.streams import keys
 
 _GATHER_S = 0.005
@@ -266,9 +266,8 @@ class Journal:
         return pipeline
 
     async def _execute(self, pipeline: Any) -> Sequence[Any]:
-        with answering():
-            async with asyncio.timeout(self._timeout_s):
-                results: Sequence[Any] = await pipeline.execute(raise_on_error=False)
+        async with answering_within(self._timeout_s):
+            results: Sequence[Any] = await pipeline.execute(raise_on_error=False)
         for result in results:
             if isinstance(result, ResponseError) and _IS_THERE in str(result):
                 continue

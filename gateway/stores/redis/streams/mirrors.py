@@ -14,7 +14,7 @@ from typing import Any
 from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.store.records import StoreUnavailable
-from gateway.stores.redis.client import answering
+from gateway.stores.redis.client import answering_within
 from gateway.stores.redis.streams import keys
 from gateway.stores.redis.streams.journal import parse_entry
 
@@ -229,7 +229,6 @@ class Mirrors:
             log.wake()
 
     async def _execute(self, pipeline: Any) -> list[Any]:
-        with answering():
-            async with asyncio.timeout(self._timeout_s):
-                results: list[Any] = await pipeline.execute()
+        async with answering_within(self._timeout_s):
+            results: list[Any] = await pipeline.execute()
         return results

@@ -10,24 +10,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
 from gateway.errors import StreamNotFound
 from gateway.resume.log import StreamLog
 from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.store.records import StoreUnavailable
-from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.streams import keys
 from gateway.stores.redis.streams.claims import RedisClaims
 from gateway.stores.redis.streams.journal import ALIVE_S, NO_BEAT, Journal
 from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
 from gateway.stores.redis.streams.orphans import Orphans
+from gateway.stores.redis.watched import TICK_S, TIMEOUT_S, WatchedRedis
 
-_TIMEOUT_S = 2.0
-TICK_S = 1.0
-"""Interval at which a process says that it runs its streams."""
 _GIVE_UP_S = 10.0
 """Time for which readers of other processes' streams wait for a Redis that does not answer."""
 _SETTLE_S = 5.0
@@ -41,7 +36,7 @@ class RedisSharing:
         self,
         url: str,
         *,
-        timeout_s: float = _TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
         report: Callable[[str, str], None] = lambda state, why: None,
     ) -> None:
         """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
@@ -50,19 +45,14 @@ class RedisSharing:
         Raise ValueError or ConfigurationError.
         """
         self.process = secrets.token_hex(8)
-        self.available = True
-        self._client: Any = connect(url, timeout_s)
-        self.claims = RedisClaims(self._client, self.reachable, self._spawn)
-        self._timeout_s = timeout_s
-        self._report = report
-        self._journal = Journal(
-            self._client, self.process, timeout_s, self._changed, self._superseded
-        )
-        self._orphans = Orphans(self._client, self.process, self.reachable, self._journal)
-        self._mirrors = Mirrors(self._client, timeout_s, self._unfollow)
+        self._redis = redis = WatchedRedis(url, timeout_s, report, self._back)
+        self._client = client = redis.client
+        self.claims = RedisClaims(client, redis.reachable, redis.tasks.spawn)
+        self._journal = Journal(client, self.process, timeout_s, redis.changed, self._superseded)
+        self._orphans = Orphans(client, self.process, redis.reachable, self._journal)
+        self._mirrors = Mirrors(client, timeout_s, self._unfollow)
         self._streams: LocalStreams
         self._remote: dict[tuple[str, str], RemoteReader] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._settled_at = 0.0
         self._beat = NO_BEAT
         """Number of signs of life. It is the value of the process's `alive` key."""
@@ -70,23 +60,26 @@ class RedisSharing:
 
     def start(self, streams: LocalStreams) -> None:
         self._streams = streams
-        self._spawn(self._tick())
-        self._spawn(self._listen())
+        redis = self._redis
+        redis.tasks.spawn(self._tick())
+        redis.tasks.spawn(redis.listen(keys.channel(self.process), self._hear))
 
     async def close(self) -> None:
         self._closed = True
         await self._journal.close()
         self._mirrors.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._redis.tasks.close()
         try:
             await self._orphans.leave()
-            async with self.reachable():
+            async with self._redis.reachable():
                 await self._client.delete(keys.alive(self.process))
         except StoreUnavailable:
             pass
-        await disconnect(self._client)
+        await self._redis.disconnect()
+
+    @property
+    def available(self) -> bool:
+        return self._redis.available
 
     @property
     def followed(self) -> Iterable[StreamLog]:
@@ -100,7 +93,7 @@ class RedisSharing:
         try:
             await self._journal.open(log, terms)
         except StoreUnavailable as exc:
-            self._changed(False, str(exc))
+            self._redis.changed(False, str(exc))
             raise
 
     def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
@@ -118,11 +111,11 @@ class RedisSharing:
 
     def forgotten(self, stream: str) -> None:
         self._journal.forget(stream)
-        self._spawn(self._delete(stream))
+        self._redis.tasks.spawn(self._delete(stream))
 
     async def _delete(self, stream: str) -> None:
         try:
-            async with self.reachable():
+            async with self._redis.reachable():
                 await self._client.delete(keys.events(stream), keys.meta(stream))
         except StoreUnavailable:
             pass  # the keys expire by themselves
@@ -141,14 +134,14 @@ class RedisSharing:
             log = StreamLog(stream, owner, cap_bytes, self._streams, first=after + 1)
             mirror = await self._mirrors.open(log, process, epoch)
             if not mirror.log.ended:
-                self._spawn(self._say(mirror.process, "follow", [stream]))
+                self._redis.tasks.spawn(self._say(mirror.process, "follow", [stream]))
         return mirror.log
 
     async def cancel(self, stream: str, owners: Collection[bytes]) -> bool:
         where = await self._whereabouts(stream)
         if where is None or where[2] not in owners:
             return False
-        async with self.reachable():
+        async with self._redis.reachable():
             await self._client.publish(keys.channel(where[0]), f"cancel {self.process} {stream}")
         return True
 
@@ -156,7 +149,7 @@ class RedisSharing:
         """Return a stream's process, size limit, owner and epoch, or None. Raise StoreUnavailable,
         also while it may still be written after an outage.
         """
-        async with self.reachable():
+        async with self._redis.reachable():
             found = await self._client.hmget(keys.meta(stream), "o", "p", "c", "k")
         if found[0] is not None:
             return found[1].decode(), int(found[2]), found[0], int(found[3] or 0)
@@ -166,12 +159,12 @@ class RedisSharing:
 
     def _unfollow(self, mirror: Mirror) -> None:
         if not self._closed and not mirror.log.ended:
-            self._spawn(self._say(mirror.process, "leave", [mirror.log.id]))
+            self._redis.tasks.spawn(self._say(mirror.process, "leave", [mirror.log.id]))
 
     async def _say(self, process: str, word: str, streams: Iterable[str]) -> None:
         """Send a message that may be lost: it is repeated, or its content found out otherwise."""
         try:
-            async with self.reachable():
+            async with self._redis.reachable():
                 text = f"{word} {self.process} {' '.join(streams)}"
                 await self._client.publish(keys.channel(process), text)
         except StoreUnavailable:
@@ -184,7 +177,7 @@ class RedisSharing:
         while True:
             try:
                 await self._report_alive()
-                self._changed(True, "")
+                self._redis.changed(True)
                 answered_at = time.monotonic()
                 await self._orphans.look_around(self._streams)
                 await self._mirrors.look_around()
@@ -196,7 +189,7 @@ class RedisSharing:
                     await self._say(process, "follow", streams)
                 await self.claims.renew()
             except StoreUnavailable as exc:
-                self._changed(False, str(exc))
+                self._redis.changed(False, str(exc))
                 if time.monotonic() - answered_at > _GIVE_UP_S:
                     self._mirrors.give_up()
             self._journal.refresh()
@@ -211,29 +204,12 @@ class RedisSharing:
         StoreUnavailable.
         """
         name, beat, life_ms = keys.alive(self.process), self._beat + 1, int(ALIVE_S * 1000)
-        async with self.reachable():
+        async with self._redis.reachable():
             before = await self._client.set(name, beat, px=life_ms, get=True)
         if self._beat != NO_BEAT and before != b"%d" % self._beat:
             self._settle()
             self._journal.compare()
         self._beat = beat
-
-    async def _listen(self) -> None:
-        while True:
-            pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-            try:
-                with answering():
-                    await self._client.ping()  # initialises the client of a Cluster
-                    await pubsub.subscribe(keys.channel(self.process))
-                while True:
-                    with answering():
-                        message = await pubsub.get_message(timeout=TICK_S)
-                    if message is not None:
-                        self._hear(message["data"].decode())
-            except StoreUnavailable:
-                await asyncio.sleep(TICK_S)
-            finally:
-                await pubsub.aclose()
 
     def _hear(self, text: str) -> None:
         word, process, *streams = text.split(" ")
@@ -246,7 +222,7 @@ class RedisSharing:
             elif word == "leave":
                 self._remote_left(process, stream)
             elif word == "cancel" and (log := self._streams.local(stream)) is not None:
-                self._spawn(self._cancel(log))
+                self._redis.tasks.spawn(self._cancel(log))
 
     def _superseded(self, stream: str) -> None:
         self._streams.superseded(stream)
@@ -274,33 +250,14 @@ class RedisSharing:
 
     # -- private -----------------------------------------------------------------------------
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _changed(self, available: bool, why: str) -> None:
-        if available != self.available:
-            self.available = available
-            if available:
-                self._settle()
-                self._journal.compare()
-            self._report("back" if available else "lost", why)
+    def _back(self) -> None:
+        """Write again what Redis may have lost while it was away."""
+        self._settle()
+        self._journal.compare()
 
     def _settle(self) -> None:
         """Do not report streams as unknown for a while."""
         self._settled_at = time.monotonic() + _SETTLE_S
-
-    @asynccontextmanager
-    async def reachable(self) -> AsyncIterator[None]:
-        """Limit the time of a call. Raise StoreUnavailable for every kind of failure."""
-        try:
-            with answering():
-                async with asyncio.timeout(self._timeout_s):
-                    yield
-        except StoreUnavailable as exc:
-            self._changed(False, str(exc))
-            raise
 
 
 class RemoteReader:
