@@ -348,7 +348,8 @@ class Attempts(Pending):
             self._tell(trace, attempt, "")
         if status < 400:
             upstream.answered(attempt.endpoint)
-            if self._spares and (pause_s := used_up_s(response.head.fields)):
+            head = response.head
+            if head.tells_quota and self._spares and (pause_s := used_up_s(head.fields)):
                 upstream.cool(attempt.endpoint, pause_s)
             return
         if status >= 500:

@@ -15,9 +15,10 @@ class InvalidHead(Exception):
 
 
 _PLAIN, _DROPPED, _CONTENT_LENGTH, _CONTENT_TYPE, _TRANSFER_ENCODING, _CONNECTION = range(6)
-_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION = range(6, 12)
+_CACHE_CONTROL, _SERVER, _ACCEL, _CONTENT_ENCODING, _UPGRADE, _LOCATION, _QUOTA = range(6, 13)
 LOCATIONS = frozenset({b"location", b"content-location", b"operation-location"})
 """Fields that contain one URI reference. Operation-Location is Azure's."""
+_QUOTAS = (b"x-ratelimit-", b"anthropic-ratelimit-")
 _NOTABLE: dict[bytes, int] = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"x-request-id": _DROPPED,  # every response carries the gateway's own
@@ -61,6 +62,7 @@ class ResponseHead:
         "rendered",
         "server",
         "status",
+        "tells_quota",
         "upgrade",
     )
 
@@ -86,6 +88,8 @@ class ResponseHead:
         """Value of X-Accel-Buffering, which controls buffering in nginx."""
         self.located = False
         """True if one of the `LOCATIONS` is among the fields."""
+        self.tells_quota = False
+        """True if the fields say what is left of a quota: see `gateway/upstream/quota.py`."""
         self.upgrade: bytes | None = None
         """Value of the Upgrade field: the protocol to which the upstream switches."""
         self.fields: list[RawHeader] = []
@@ -127,6 +131,9 @@ class ResponseHead:
             elif what == _LOCATION:
                 self.located = True
                 fields.append(field)
+            elif what == _QUOTA:
+                self.tells_quota = True
+                fields.append(field)
         self.is_event_stream = is_event_stream(self.content_type)
         """True if the body is an event stream."""
         if status == 101 and (
@@ -150,7 +157,8 @@ class ResponseHead:
 
 def _find(name: bytes) -> int:
     """Return the kind of a field by its name as sent. The spelling is cached."""
-    what = _NOTABLE.get(name.lower(), _PLAIN)
+    folded = name.lower()
+    what = _QUOTA if folded.startswith(_QUOTAS) else _NOTABLE.get(folded, _PLAIN)
     if len(name) <= _LONGEST_KNOWN:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
