@@ -292,9 +292,11 @@ def placed(request: Request, target: Target) -> Target:
     there. If none has room, return the target that was given: `Fallbacks` asks another model.
     """
     exchange = request.exchange
-    found = None
-    if target.deployed is not None:
-        found = target.deployed.choose(exchange, request.headers, exchange.body)
+    if target.deployed is None:
+        if exchange.assignment is not None:
+            unassign(exchange)
+        return target
+    found = target.deployed.choose(exchange, request.headers, exchange.body)
     if found is None:
         unassign(exchange)
         return target
