@@ -33,7 +33,7 @@ class Written(ClientResponse):
     starts = 0
 
     def start(self, request: Request) -> None:
-        self.transport: object = self._begin(request)
+        self.connection: object = self._begin(request)
         self.starts += 1
 
     def end(self) -> None:
@@ -55,7 +55,7 @@ async def test_a_plug_in_may_prepare_it_and_wait_for_its_end() -> None:
     waits = asyncio.ensure_future(response.write_eof())
     await asyncio.sleep(0)
     assert not waits.done()
-    assert response.transport == "transport"
+    assert response.connection is client
     response.end()
     await waits
     assert client.complete == [response]

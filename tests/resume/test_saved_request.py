@@ -19,6 +19,7 @@ from gateway.resume.saved_request import (
 from gateway.routing.target import Target
 from tests.support.client import RawClient
 from tests.support.gateway import StartGateway, simple_config
+from tests.support.noting_plugin import NOTED
 from tests.support.upstream import ScriptedUpstream
 
 PRINCIPAL = Principal(
@@ -104,6 +105,7 @@ async def test_a_credential_for_the_upstream_is_never_stored(
     async with ScriptedUpstream() as upstream:
         document = simple_config(upstream.url, models=["m"])
         document["models"] = {"m": {"upstream": "main"}}
+        document["routes"][0]["middleware"] = [{"use": "tests.support.noting_plugin.note"}]
         gateway = await start_gateway(document)
         body = b'{"model": "m", "stream": true, "messages": []}'
         lines = "".join(f"{line}\r\n" for line in headers if ":" in line)
@@ -112,9 +114,7 @@ async def test_a_credential_for_the_upstream_is_never_stored(
             await client.send(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             connection = await upstream.accept()
             await connection.read_request()
-            (served,) = gateway.server.listener._connections
-            request = served._request
-            assert request is not None
+            request = NOTED.pop()
             assert isinstance(request.exchange.target, Target)
             one = saved_request(request, Policy(OnDisconnect.CANCEL))
             connection.close()

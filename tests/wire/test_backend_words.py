@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any
 
 import pytest
 
 from gateway.telemetry.semconv import NAMES
 from gateway.telemetry.traces.spans import build
-from tests.support.client import ask, request
+from tests.support.client import RawClient, ask, request
+from tests.support.exchange import read_stream
 from tests.support.gateway import LogLine, StartGateway, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, raw_reply, reply, sse_reply
 from tests.wire.test_traces import records, traced
@@ -78,18 +77,19 @@ async def test_an_error_that_ends_a_stream_is_told_to_the_log(
 async def test_an_error_document_after_an_early_head_is_told_in_the_stream(
     start_gateway: StartGateway, first: str
 ) -> None:
-    async def script(connection: Any) -> None:
-        await connection.read_request()
-        await asyncio.sleep(0.12)
-        await connection.send(reply(FASTAPI, status="422 No"))
-
-    async with ScriptedUpstream(script) as upstream:
+    async with ScriptedUpstream() as upstream:
         document = config("openai", first, upstream.url, heartbeat="40ms")
         gateway = await start_gateway(document)
-        response = await ask(gateway.port, chat("openai"))
+        async with RawClient(gateway.port) as client:
+            await client.send(chat("openai"))
+            connection = await upstream.accept()
+            await connection.read_request()
+            head = await client.read_head()
+            await connection.send(reply(FASTAPI, status="422 No"))
+            body, _ = await read_stream(client)
         line = await gateway.wait_for_log(is_access)
-    assert response.status == 200
-    assert b"body.n: Field required" in response.body
+    assert head.status == 200
+    assert b"body.n: Field required" in body
     assert "body.n: Field required" in line["reason"]
 
 
