@@ -13,13 +13,16 @@ BODY = b'{"model": "m", "stream": true}'
 EVENT = re.compile(rb"id: ([0-9a-f]{34})\.([0-9]+)\n(.*?\n\n)", re.DOTALL)
 
 
-IMPATIENT = """
+ALIVE_S, TICK_S = 1.5, 0.3
+IMPATIENT = f"""
 from gateway.stores.redis import watched
 from gateway.stores.redis.streams import journal, sharing
-journal.ALIVE_S = sharing.ALIVE_S = 1.5
-watched.TICK_S = sharing.TICK_S = 0.3
+journal.ALIVE_S = sharing.ALIVE_S = {ALIVE_S}
+watched.TICK_S = sharing.TICK_S = {TICK_S}
 """
-"""Runs first in a gateway: one that says nothing is given up sooner, for tests to be short."""
+"""Runs first in a gateway process: one that says nothing is given up sooner, for tests to be
+short. The fixture `impatient` does the same to gateways in the test's event loop.
+"""
 
 
 class Door(Protocol):

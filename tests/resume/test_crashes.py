@@ -15,15 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.resume.streams import EVENTS, IMPATIENT, Door, follow, numbers, payload, post
+from tests.resume.conftest import StartTwo
+from tests.resume.streams import EVENTS, Door, follow, numbers, payload, post
 from tests.support.client import ConnectionEnded, RawClient
 from tests.support.figures import Report
-from tests.support.gateway import (
-    GatewayProcess,
-    StartGateway,
-    StartGatewayProcess,
-    simple_config,
-)
+from tests.support.gateway import StartGateway, simple_config
 from tests.support.redis import Redis, StartRedis
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -146,13 +142,11 @@ async def follow_to_the_end(doors: Sequence[Door], name: bytes, draw: random.Ran
 
 
 async def test_e12_whoever_is_killed_no_client_sees_a_gap_or_a_duplicate_or_hangs(
-    start_redis: StartRedis, start_gateway_process: StartGatewayProcess, report: Report
+    start_redis: StartRedis, start_two: StartTwo, report: Report
 ) -> None:
     redis = await start_redis()
     async with ScriptedUpstream(paced) as upstream:
-        doors: list[GatewayProcess] = [
-            await start_gateway_process(config(upstream, redis), first=IMPATIENT) for _ in range(2)
-        ]
+        doors = await start_two(config(upstream, redis))
         draw = random.Random(7)
         names = [b"s%d" % number for number in range(_STREAMS)]
         async with asyncio.timeout(_LONGEST_S):

@@ -8,16 +8,17 @@ import os
 import random
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.resume.streams import IMPATIENT, Door, ask, follow, numbers, stream_id
+from tests.resume.conftest import StartTwo
+from tests.resume.streams import Door, ask, follow, numbers, stream_id
 from tests.support.client import ConnectionEnded, RawClient, request
 from tests.support.figures import Report
-from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
+from tests.support.gateway import GatewayProcess, RunningGateway, StartGateway, simple_config
 from tests.support.redis import Redis, StartRedis
 from tests.support.upstream import (
     LAST_CHUNK,
@@ -108,20 +109,13 @@ async def redis(start_redis: StartRedis) -> Redis:
     return await start_redis()
 
 
-async def two_of(
-    start: StartGatewayProcess, document: Mapping[str, Any]
-) -> tuple[GatewayProcess, GatewayProcess]:
-    one, two = [await start(document, first=IMPATIENT) for _ in range(2)]
-    return one, two
-
-
 def kill(gateway: GatewayProcess) -> None:
     """Kill a gateway: its master first, which would replace its worker."""
     for pid in (gateway.master_pid, *gateway.worker_pids):
         os.kill(pid, signal.SIGKILL)
 
 
-async def ended(gateway: GatewayProcess) -> dict[str, Any]:
+async def ended(gateway: GatewayProcess | RunningGateway) -> dict[str, Any]:
     """Return the access line of a generation."""
     return await gateway.log.wait_for(
         lambda line: line["event"] == "request" and line["method"] == "POST",
@@ -130,10 +124,10 @@ async def ended(gateway: GatewayProcess) -> dict[str, Any]:
 
 
 async def test_a_reader_sees_one_stream_when_its_process_is_killed(
-    redis: Redis, start_gateway_process: StartGatewayProcess
+    redis: Redis, start_two: StartTwo
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
-        one, two = await two_of(start_gateway_process, config(upstream, redis))
+        one, two = await start_two(config(upstream, redis))
         stream, before = await begin(one, post())
         async with RawClient(two.port, patience_s=_LONGEST_S) as client:
             await client.send(follow(stream))
@@ -164,7 +158,7 @@ class Seen:
     ends: int = 0
 
 
-async def read_on(doors: list[GatewayProcess], number: int, seen: Seen) -> None:
+async def read_on(doors: Sequence[Door], number: int, seen: Seen) -> None:
     """Read one stream to its end, and reconnect to either gateway whenever that is cut."""
     draw = random.Random(number)
     while not seen.ends:
@@ -199,11 +193,15 @@ async def read_on(doors: list[GatewayProcess], number: int, seen: Seen) -> None:
 
 
 async def test_every_stream_of_a_killed_process_is_continued_by_exactly_one_other(
-    redis: Redis, start_gateway_process: StartGatewayProcess, report: Report
+    redis: Redis,
+    start_two: StartTwo,
+    start_gateway: StartGateway,
+    report: Report,
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
         document = config(upstream, redis)
-        doors = [await start_gateway_process(document, first=IMPATIENT) for _ in range(3)]
+        killed, other = await start_two(document)
+        doors = (killed, other, await start_gateway(document))
         everyone = [Seen() for _ in range(_STREAMS)]
         async with asyncio.timeout(_LONGEST_S), asyncio.TaskGroup() as tasks:
             for number, seen in enumerate(everyone):
@@ -211,7 +209,7 @@ async def test_every_stream_of_a_killed_process_is_continued_by_exactly_one_othe
             await upstream.wait_requests(_STREAMS)
             await asyncio.sleep(8 * _PACE_S)
             began = asyncio.get_running_loop().time()
-            os.kill(doors[0].worker_pids[0], signal.SIGKILL)
+            os.kill(killed.worker_pids[0], signal.SIGKILL)
         took_s = asyncio.get_running_loop().time() - began
     for seen in everyone:
         assert text_of(seen.body) == WHOLE
@@ -226,7 +224,7 @@ async def test_every_stream_of_a_killed_process_is_continued_by_exactly_one_othe
 
 
 async def test_the_usage_of_a_continued_answer_is_whole_and_counted_once(
-    redis: Redis, start_gateway_process: StartGatewayProcess
+    redis: Redis, start_two: StartTwo
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
         document = config(upstream, redis)
@@ -236,7 +234,7 @@ async def test_the_usage_of_a_continued_answer_is_whole_and_counted_once(
             "c": {"key": "ip", "concurrency": 4},
         }
         document["routes"][0]["limits"] = ["t", "r", "c"]
-        one, two = await two_of(start_gateway_process, document)
+        one, two = await start_two(document)
         stream, _ = await begin(one, post(max_tokens=500))
         kill(one)
         line = await ended(two)
@@ -254,10 +252,10 @@ async def test_the_usage_of_a_continued_answer_is_whole_and_counted_once(
 
 
 async def test_a_process_that_only_seemed_dead_stops_and_its_readers_go_on_elsewhere(
-    redis: Redis, start_gateway_process: StartGatewayProcess
+    redis: Redis, start_two: StartTwo
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
-        one, two = await two_of(start_gateway_process, config(upstream, redis))
+        one, two = await start_two(config(upstream, redis))
         async with RawClient(one.port, patience_s=_LONGEST_S) as client:
             await client.send(post())
             head = await client.read_head()
@@ -280,10 +278,10 @@ async def test_a_process_that_only_seemed_dead_stops_and_its_readers_go_on_elsew
 
 
 async def test_a_request_that_kills_its_processes_is_given_up(
-    redis: Redis, start_gateway_process: StartGatewayProcess
+    redis: Redis, start_two: StartTwo
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
-        one, two = await two_of(start_gateway_process, config(upstream, redis))
+        one, two = await start_two(config(upstream, redis))
         stream, _ = await begin(one, post())
         kill(one)
         name = f"llm-gateway:stream:{{{stream}}}"
@@ -295,10 +293,10 @@ async def test_a_request_that_kills_its_processes_is_given_up(
 
 
 async def test_the_request_is_removed_from_redis_when_its_answer_ends(
-    redis: Redis, start_gateway_process: StartGatewayProcess
+    redis: Redis, start_gateway: StartGateway
 ) -> None:
     async with ScriptedUpstream(counting) as upstream:
-        one = await start_gateway_process(config(upstream, redis), first=IMPATIENT)
+        one = await start_gateway(config(upstream, redis))
         async with RawClient(one.port) as client:
             await client.send(post("Authorization: Bearer sk-12345678"))
             head = await client.read_head()
