@@ -18,6 +18,7 @@ from gateway.config.problems import Fault, dotted
 from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
+from gateway.hooks.guarded import HookSinks
 from gateway.limiting.leases import Leases
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
@@ -34,6 +35,7 @@ from gateway.wiring.auth import providers
 from gateway.wiring.cache import answer_cache, caches
 from gateway.wiring.channels import channels, has_channels
 from gateway.wiring.deployments import deployments
+from gateway.wiring.hooks import hooks
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
@@ -88,6 +90,16 @@ class Runtime:
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )
         loaded = plugins(config, faults)
+        self.hooks = hooks(
+            config,
+            HookSinks(
+                None if config.telemetry.metrics is None else state.registry,
+                lambda name, route, phase, why: logger.warning(
+                    "hook", hook=name, route=route, phase=phase, reason=why
+                ),
+            ),
+            faults,
+        )
         same_store = previous is not None and previous.config.store == config.store
         opened = (
             previous.stores
@@ -172,7 +184,7 @@ class Runtime:
         sinks = TelemetrySinks(
             logger,
             state.log,
-            tracing(config, state.records),
+            tracing(config, state.records, self.hooks),
             counting(config, state.registry),
         )
         parts = Parts(
@@ -184,6 +196,7 @@ class Runtime:
             self.seen,
             self.admission,
             loaded,
+            self.hooks,
             self.streams,
             self.channels,
             self.answers,
@@ -266,6 +279,8 @@ class Runtime:
                 provider.close()
         for upstream in self.upstreams.values():
             upstream.close()
+        for one in self.hooks.values():
+            await one.close()
         if successor is None or successor.streams is not self.streams:
             await self.streams.close()
         if successor is None or successor.channels is not self.channels:

@@ -136,6 +136,25 @@ class ContextLengthExceeded(RequestError):
         )
 
 
+class ContentRefused(RequestError):
+    """A hook refuses the request, or its answer. Sending it again does not help, so the status
+    invites no retry.
+    """
+
+    code = "content_refused"
+    default_message = "The content was refused by a policy of this gateway."
+
+
+class HookUnavailable(GatewayError):
+    """A hook that has to judge the content failed. Another model would not help, so none is
+    asked.
+    """
+
+    status = 503
+    code = "hook_unavailable"
+    default_message = "The content could not be checked. Try again."
+
+
 class NotTranslatable(RequestError):
     """The request uses a feature that the backend's dialect does not have."""
 

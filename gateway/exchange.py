@@ -52,8 +52,8 @@ class EndReason(StrEnum):
     DRAIN = "drain"
     """The gateway stopped before the response was complete."""
     REFUSED = "refused"
-    """A session broke a rule or used up its limit, or a credential expired; the error says
-    which.
+    """A session broke a rule or used up its limit, a credential expired, or a hook refused the
+    answer; the error says which.
     """
     CANCELLED = "cancelled"
     """An operator ended the request."""

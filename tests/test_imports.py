@@ -21,7 +21,7 @@ LAYERS = (
     ("request", "client_connection client_response exchange facts"),
     ("request", "known_head pending pipeline request request_body response_head"),
     ("request", "response_writer routing session"),
-    ("forwarding", "proxy"),
+    ("forwarding", "hooks proxy"),
     ("bodies", "channels resume websocket"),
     ("stores", "stores"),
     ("policies", "bridge browser middleware"),

@@ -78,6 +78,17 @@ ELSEWHERE = {
     "routing/plain_generation.py": "wire/test_cache.py",
     "dialects/json_schema.py": "dialects/test_request_check.py",
     "dialects/request_description.py": "wire/test_check_requests.py",
+    # Hooks: what they do to traffic is what matters.
+    "hooks/answers.py": "wire/test_hooks.py",
+    "hooks/bodies.py": "wire/test_hooks.py",
+    "hooks/content.py": "hooks/test_windows.py",
+    "hooks/events.py": "wire/test_hooks.py",
+    "hooks/guarded.py": "wire/test_hooks.py",
+    "hooks/stages.py": "wire/test_hooks.py",
+    "hooks/stream.py": "wire/test_hooks.py",
+    "hooks/recorded.py": "hooks/test_redact.py",
+    "hooks/webhook.py": "wire/test_guardrails.py",
+    "proxy/hooked.py": "wire/test_hooks.py",
     "routing/applied_rules.py": "wire/test_model_rules.py",
     # Construction from the configuration: its result is what is tested.
     "wiring/channels.py": "channels/test_channels.py",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gateway.config import models
 from gateway.config.check_channels import check_channels
+from gateway.config.check_hooks import check_hook, check_hooked_route
 from gateway.config.check_playground import check_playground
 from gateway.config.check_providers import check_key_store, check_provider
 from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
@@ -46,6 +47,8 @@ def check(config: models.Config) -> Iterator[Finding]:
     for name, model in config.models.items():
         yield from _check_fallbacks(name, model)
         yield from _check_deployments(name, model)
+    for name, hook in config.hooks.items():
+        yield from check_hook(("hooks", name), hook)
     for index, route in enumerate(config.routes):
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
@@ -162,6 +165,8 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
     if route.cache is not None and not route.models and not (route.bridge or route.issues):
         hint = "give it `models`, whose requests are read"
         yield (*path, "cache"), "stores answers of models, and the route serves none", hint
+    if route.hooks:
+        yield from check_hooked_route(path, route, config)
     if route.channels is not None:
         yield from check_channels((*path, "channels"), route, route.channels, config)
     if route.resume is not None and route.resume.continues:

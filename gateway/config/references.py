@@ -14,6 +14,7 @@ _SECTIONS = {
     "model": "models",
     "upstream": "upstreams",
     "route": "routes",
+    "hook": "hooks",
 }
 
 
@@ -42,7 +43,10 @@ def check_references(document: object) -> Iterator[Finding]:
         for key in ("publish_limits", "follow_limits"):
             for number, name in enumerate(_sequence(channels.get(key))):
                 yield from _reference(file, (*path, "channels", key, number), "limit", name)
-        for key, kind in (("auth", "provider"), ("limits", "limit"), ("models", "model")):
+        for key, kind in (
+            *(("auth", "provider"), ("limits", "limit"), ("models", "model")),
+            ("hooks", "hook"),
+        ):
             for number, name in enumerate(_sequence(route.get(key))):
                 yield from _reference(file, (*path, key, number), kind, name)
 

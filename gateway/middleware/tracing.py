@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from multidict import istr
 
 from gateway.exchange import EndReason, Exchange
+from gateway.hooks.recorded import RecordedRedaction
 from gateway.middleware.request_id import give_request_id, new_request_id
 from gateway.request import Request
 from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, RecordedContent
@@ -38,6 +40,8 @@ class TraceOptions:
     """Dialect by upstream name."""
     content: bool = False
     """True if prompts and answers of sampled requests are kept."""
+    redaction: RecordedRedaction | None = None
+    """Redaction of personal data in them."""
 
 
 class Tracing:
@@ -46,6 +50,8 @@ class Tracing:
     def __init__(self, options: TraceOptions, records: TraceRecords) -> None:
         self._options = options
         self._records = records
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Records whose content is being redacted."""
         slow_s = options.keep.slow_s
         self._slow_s = slow_s if slow_s is not None else float("inf")
         # A trace is sampled if its digits compare lower than this; any digits are lower than "g".
@@ -133,7 +139,14 @@ class Tracing:
             if began - exchange.started_at >= self._slow_s:
                 kept = Kept.SLOW
         if kept is not None and self._records.wanted:
-            self._records.add(self._record(exchange, trace, kept))
+            record = self._record(exchange, trace, kept)
+            redaction = self._options.redaction
+            if redaction is None or trace.content is None:
+                self._records.add(record)
+            else:
+                task = asyncio.create_task(self._add_redacted(record, redaction, exchange, trace))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def _reason(self, exchange: Exchange, status: int) -> Kept | None:
         """Return the reason to keep a request that was not successful; None if there is none."""
@@ -148,6 +161,23 @@ class Tracing:
             if not exchange.well:
                 return Kept.ERROR
         return None
+
+    async def _add_redacted(
+        self,
+        record: dict[str, Any],
+        redaction: RecordedRedaction,
+        exchange: Exchange,
+        trace: Trace,
+    ) -> None:
+        """Add a record, once its content is redacted. Should that fail, the content is left out."""
+        assert trace.content is not None
+        told = record.pop("content")
+        try:
+            prompt = await redaction.prompt(told["prompt"].encode("utf-8", "replace"))
+            answer = await redaction.answer(bytes(trace.content.answer), exchange)
+            record["content"] = {"prompt": prompt, "answer": answer}
+        finally:
+            self._records.add(record)
 
     def _record(self, exchange: Exchange, trace: Trace, kept: Kept) -> dict[str, Any]:
         """Return the record that `spans.build` turns into spans. Times are in seconds since the

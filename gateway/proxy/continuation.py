@@ -10,7 +10,7 @@ the last message is the assistant's; vLLM and SGLang need `continue_final_messag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from gateway import sse
 from gateway.dialects import Dialect
@@ -38,6 +38,7 @@ from gateway.upstream.response import UpstreamResponse
 
 _Candidate = tuple[str | None, Target, Sequence[Endpoint], Assignment | None]
 """Name of the fallback, if it is one; its target; endpoints to leave out; place at a deployment."""
+Judge = Callable[[UpstreamResponse], Awaitable[UpstreamResponse]]
 _MOST = 3
 """Maximum number of continuations of one answer."""
 _CONTINUABLE = (
@@ -58,14 +59,18 @@ class Continuation:
         answer: Answer,
         dialect: Dialect,
         send: SendOptions,
+        judge: Judge | None = None,
     ) -> None:
-        """`body` is the request's body, a JSON object."""
+        """`body` is the request's body, a JSON object. `judge` passes the streams of other backends
+        through the hooks of the route.
+        """
         self.count = 0
         """Number of times another upstream continued the answer."""
         self._request = request
         self._body = body
         self._answer = answer
         self._send = send
+        self._judge = judge
         self._stream_type = dialect.stream_type
         self._new_splitter = dialect.splitter
         self._splitter: Splitter | None = dialect.splitter()
@@ -187,7 +192,7 @@ class Continuation:
         if head.status != 200 or not head.content_type.lower().startswith(self._stream_type):
             response.abort()
             return None
-        return response
+        return response if self._judge is None else await self._judge(response)
 
     async def _continued(self, target: Target, model: str | None) -> bytes:
         """Return the request body with the answer so far appended, for another upstream. `model` is
@@ -223,7 +228,9 @@ class Continuation:
         return b"".join(event.raw for event in events)
 
 
-def continuation_of(request: Request, dialect: Dialect, send: SendOptions) -> Continuation | None:
+def continuation_of(
+    request: Request, dialect: Dialect, send: SendOptions, judge: Judge | None = None
+) -> Continuation | None:
     """Return the failover of a streamed chat request, or None for any other request. `dialect` is
     the caller's. Called where the target or a fallback supports continuation.
     """
@@ -235,4 +242,4 @@ def continuation_of(request: Request, dialect: Dialect, send: SendOptions) -> Co
     stream = parsed.document.get("stream", dialect.streams_by_default)
     if stream is not True or not isinstance(parsed.document.get("messages"), list):
         return None
-    return Continuation(request, body, kind(), dialect, send)
+    return Continuation(request, body, kind(), dialect, send, judge)

@@ -15,14 +15,16 @@ from gateway.dialects import Dialect
 from gateway.errors import RequestError, StreamLost
 from gateway.facts import UnfinishedAnswer
 from gateway.heartbeat import Heartbeats
+from gateway.hooks.answers import AnswerHooks
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts, Finish
-from gateway.proxy.continuation import continuation_of
+from gateway.proxy.continuation import Continuation, continuation_of
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.event_batch import BatchOptions
+from gateway.proxy.hooked import AnswerJudgement
 from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import send_translated
@@ -46,6 +48,8 @@ class ForwardOptions:
     """How events are gathered; None if each is sent at once."""
     switched: Callable[[UpstreamResponse, Request], web.StreamResponse] | None = None
     """Factory of the response after the upstream has switched protocols."""
+    hooks: AnswerHooks | None = None
+    """Hooks that judge answers."""
 
 
 class Forward:
@@ -55,6 +59,8 @@ class Forward:
         self._options = options
         # One bound method each for all requests.
         self._relayed: Finish = self._relay_first
+        if options.hooks is not None:
+            self._relayed = self._judge_first
         self._relayed_if_usage_may_be_asked: Finish = self._relay_if_usage_may_be_asked
 
     def __call__(self, request: Request) -> Result:
@@ -105,7 +111,8 @@ class Forward:
     ) -> web.StreamResponse:
         """Continue the answer of a process that died. Raise StreamLost if that is not possible."""
         options = self._options
-        continuation = continuation_of(request, options.dialect, options.sending)
+        judgement = self._judgement(request)
+        continuation = self._continuation(request, judgement)
         if continuation is None or not target.continues:
             raise StreamLost
         response = await continuation.take_up(unfinished.events)
@@ -124,21 +131,24 @@ class Forward:
             body = await sending.reader.whole(request)
         assert body is not None
         response = await send_translated(request, target, target.translation, body, sending)
-        return self._relay(request, target, response)
+        judgement = self._judgement(request)
+        if judgement is not None:
+            response = await judgement.through(response)
+        return self._relay(request, target, response, judgement)
 
     def _relay_if_usage_may_be_asked(self, request: Request, response: UpstreamResponse) -> Result:
         """Relay the response to a request that asks for usage on the gateway's own account, or send
         the request again without.
         """
         if takes_asking(request.exchange, response):
-            return self._relay_first(request, response)
+            return self._relayed(request, response)
         return self._without_asking(request, response)
 
     async def _without_asking(
         self, request: Request, response: UpstreamResponse
     ) -> web.StreamResponse:
         response = await sent_without_asking(request, response, self._options.sending)
-        return await _response(self._relay_first(request, response))
+        return await _response(self._relayed(request, response))
 
     def _relay_first(self, request: Request, response: UpstreamResponse) -> Result:
         """Relay a response that was not translated."""
@@ -151,14 +161,47 @@ class Forward:
             return self._tell_asked(request, target, response)
         return self._relay(request, target, response)
 
+    def _judge_first(self, request: Request, response: UpstreamResponse) -> Result:
+        """Relay a response that was not translated, once the hooks have seen it."""
+        if response.tunnel is not None:
+            return self._relay_first(request, response)
+        return self._judge(request, target_of(request.exchange), response)
+
+    async def _judge(
+        self, request: Request, target: Target, response: UpstreamResponse
+    ) -> web.StreamResponse:
+        judgement = self._judgement(request)
+        assert judgement is not None
+        if target.tells_asked:
+            response = await told_as_asked(response, request.exchange)
+        response = await judgement.through(response)
+        return self._relay(request, target, response, judgement)
+
     async def _tell_asked(
         self, request: Request, target: Target, response: UpstreamResponse
     ) -> web.StreamResponse:
         response = await told_as_asked(response, request.exchange)
         return self._relay(request, target, response)
 
+    def _judgement(self, request: Request) -> AnswerJudgement | None:
+        options = self._options
+        if options.hooks is None:
+            return None
+        return AnswerJudgement(options.hooks, request.exchange, options.dialect)
+
+    def _continuation(
+        self, request: Request, judgement: AnswerJudgement | None
+    ) -> Continuation | None:
+        options = self._options
+        judge = None if judgement is None else judgement.through
+        return continuation_of(request, options.dialect, options.sending, judge)
+
     def _relay(
-        self, request: Request, target: Target, response: UpstreamResponse
+        self,
+        request: Request,
+        target: Target,
+        response: UpstreamResponse,
+        judgement: AnswerJudgement | None = None,
     ) -> RelayedResponse:
         options, exchange = self._options, request.exchange
         if response.head.located:
@@ -172,7 +215,7 @@ class Forward:
             exchange,
             dialect,
             options.hide_server,
-            continuation_of(request, dialect, options.sending) if target.continues else None,
+            self._continuation(request, judgement) if target.continues else None,
             options.heartbeats,
             preface if preface and heeds_retry(request) else b"",
             options.batch,

@@ -16,9 +16,11 @@ from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_cost import UsageCost
 from gateway.errors import (
     Cancelled,
+    ContentRefused,
     CredentialExpired,
     Draining,
     GatewayError,
+    HookUnavailable,
     StreamCancelled,
     StreamExpired,
     UpstreamIdleTimeout,
@@ -43,6 +45,8 @@ _ENDS: dict[type[GatewayError], EndReason] = {
     CredentialExpired: EndReason.REFUSED,
     StreamExpired: EndReason.TIMEOUT,
     StreamCancelled: EndReason.CLIENT_ABORT,
+    ContentRefused: EndReason.REFUSED,
+    HookUnavailable: EndReason.REFUSED,
 }
 """End reason by error; every other error is the upstream's."""
 

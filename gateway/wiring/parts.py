@@ -25,6 +25,7 @@ from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
 from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.upstream import Upstream
+from gateway.wiring.hooks import Hooks
 from gateway.wiring.traces import TracingOf
 
 Plugins = Mapping[str, Sequence[Plugin]]
@@ -57,6 +58,7 @@ class Parts:
     seen: Seen
     admission: Admission | None
     plugins: Plugins
+    hooks: Hooks
     streams: Streams
     channels: Channels
     answers: AnswerCache | None

@@ -41,6 +41,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.publish_answer(),
             *route.plugins(),
             *(() if body_first else resolution),
+            route.hooks(),
             *route.served(),
             route.early_head(),
             route.cache(),

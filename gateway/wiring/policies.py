@@ -10,6 +10,8 @@ from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
 from gateway.dialects import DIALECTS
 from gateway.heartbeat import Heartbeats
+from gateway.hooks.answers import AnswerHooks
+from gateway.hooks.guarded import GuardedHook
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
@@ -20,6 +22,7 @@ from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
+from gateway.middleware.hooks import JudgeRequests
 from gateway.middleware.limits import HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
 from gateway.middleware.model_rules import ApplyModelRules
@@ -219,6 +222,17 @@ class RoutePolicies:
         """Plug-ins, in the order of the configuration."""
         return self._parts.plugins[self._route.name]
 
+    def hooks(self) -> JudgeRequests | None:
+        """Hooks that see requests."""
+        judging = self._judging
+        has_some = any(hook.on_request is not None for hook in judging)
+        return JudgeRequests(judging, self._reader) if self._forwards and has_some else None
+
+    @property
+    def _judging(self) -> Sequence[GuardedHook]:
+        hooks = self._parts.hooks.get(self._route.name)
+        return () if hooks is None else hooks.judging
+
     def resolution(self) -> Resolve | None:
         """Model resolution, which reads the body if it has to."""
         if not self._forwards:
@@ -323,8 +337,14 @@ class RoutePolicies:
                 preface=self._preface,
                 batch=self._batch,
                 switched=switched,
+                hooks=self._answer_hooks(),
             )
         )
+
+    def _answer_hooks(self) -> AnswerHooks | None:
+        judging = self._judging
+        has_some = any(hook.judges_answers for hook in judging)
+        return AnswerHooks(judging, self._parts.offload) if has_some else None
 
     def _made_limits(self) -> RequestLimits | None:
         named = self._named

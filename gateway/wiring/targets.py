@@ -104,6 +104,7 @@ class Targets:
                 or self._route.resume is not None
                 or self._route.cache is not None
                 or self._route.traces.content
+                or bool(self._route.hooks)
                 or self._route.cost_in_usage
                 or not {"cost", "cached_tokens"}.isdisjoint(self._route.served_headers)
             ),

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from gateway.config import Config, models
+from gateway.hooks.recorded import RecordedRedaction
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.routing.forwarded import TrustedProxies
 from gateway.telemetry.traces.recording import KeepRules, TraceRecords
 from gateway.usage import Usage
+from gateway.wiring.hooks import Hooks
 from gateway.wiring.prices import prices
 
 _SAMPLE = 0.1
@@ -17,7 +19,7 @@ TracingOf = Callable[[models.Route | None], Tracing]
 """Function that returns the middleware of a route. None stands for requests without a route."""
 
 
-def tracing(config: Config, records: TraceRecords) -> TracingOf | None:
+def tracing(config: Config, records: TraceRecords, hooks: Hooks | None = None) -> TracingOf | None:
     """Return the function that makes the tracing middleware, or None if nothing is traced. Sets the
     prices that `records` uses.
     """
@@ -50,10 +52,19 @@ def tracing(config: Config, records: TraceRecords) -> TracingOf | None:
             follow=follow,
             dialects=dialects,
             content=own.content,
+            redaction=_redaction(hooks, route),
         )
         return Tracing(options, records)
 
     return of
+
+
+def _redaction(hooks: Hooks | None, route: models.Route | None) -> RecordedRedaction | None:
+    """Return the redaction of a route's recorded content, if it has one."""
+    of_route = None if hooks is None or route is None else hooks.get(route.name)
+    if of_route is None or not of_route.redactors:
+        return None
+    return RecordedRedaction(of_route.redactors)
 
 
 def otlp_endpoint(traces: models.Traces, environ: Mapping[str, str]) -> str | None:

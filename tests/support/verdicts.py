@@ -34,6 +34,14 @@ BY_ERROR = {
         "client",
         "The request does not fit into the context window of the model: so it is.",
     ),
+    "content_refused": (
+        "client",
+        "A hook of the route refused the request or its answer: so it is.",
+    ),
+    "hook_unavailable": (
+        "configuration",
+        "A hook of the route could not judge the request or its answer: so it is.",
+    ),
     "invalid_form": ("client", "The form can be read in two ways: so it is."),
     "invalid_encoding": (
         "client",

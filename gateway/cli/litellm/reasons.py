@@ -20,7 +20,7 @@ REASONS = {
     "max_budget": "see limits.NAME.budget",
     "budget_duration": "see limits.NAME.budget",
     "alerting": "see dashboards/prometheus for rules and alerts",
-    "guardrails": "write a plug-in: see docs/plugins.md",
+    "guardrails": "add `hooks`: see docs/guardrails.md",
     "mcp_servers": "see examples/mcp.yaml",
     "content_policy_fallbacks": "fallbacks do not depend on content policies",
     "cache": "answers are not cached",

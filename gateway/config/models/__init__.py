@@ -22,6 +22,12 @@ from gateway.config.models.auth import (
 from gateway.config.models.cache import CacheSettings
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.egress import ProxySettings
+from gateway.config.models.hooks import (
+    HookSettings,
+    PluginHookSettings,
+    RedactSettings,
+    WebhookSettings,
+)
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
     BatchSettings,
@@ -87,6 +93,7 @@ __all__ = [
     "HashKey",
     "HealthCheck",
     "Hedge",
+    "HookSettings",
     "JwtProviderSettings",
     "KeepTraces",
     "Limit",
@@ -99,8 +106,10 @@ __all__ = [
     "Outliers",
     "ParameterSettings",
     "PlaygroundSettings",
+    "PluginHookSettings",
     "Provider",
     "ProxySettings",
+    "RedactSettings",
     "ResumeSettings",
     "Retries",
     "Route",
@@ -118,6 +127,7 @@ __all__ = [
     "UpstreamSettings",
     "UpstreamTimeouts",
     "WebSocket",
+    "WebhookSettings",
 ]
 
 
@@ -146,6 +156,10 @@ class Config(Section):
         default_factory=ShareSettings, description="Who gets how much of a busy backend."
     )
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
+    hooks: dict[Name, HookSettings] = Field(
+        default_factory=dict,
+        description="What reads, changes and refuses requests and answers, by name.",
+    )
     routes: tuple[Route, ...] = Field(
         min_length=1, description="Routes; the most specific path wins."
     )

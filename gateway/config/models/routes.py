@@ -295,6 +295,11 @@ class Route(Section):
         "is 400, and the error names the field. `GET openapi.json` below the route's path tells "
         "the schemas.",
     )
+    hooks: tuple[Name, ...] = Field(
+        (),
+        description="Hooks that see its requests and answers, in this order, after limits and "
+        "plug-ins.",
+    )
     middleware: tuple[MiddlewareSettings, ...] = Field(
         (), description="Plug-ins, run in this order after limits and before forwarding."
     )

@@ -69,6 +69,7 @@ _FIRST_LONG = (*_FIRST, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 _PER_TOKEN_FINE = (0.001, 0.0025, 0.005, *_PER_TOKEN)
 _LEFT = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_HOOK = (0.00001, 0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PLACES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 _GEN_AI = (
@@ -300,6 +301,22 @@ UPSTREAM_ATTEMPTS = Instrument(
     "Attempts: first tries, retries and hedges.",
     "{request}",
 )
+HOOK_CALLS = Instrument(
+    "gateway_hook_calls",
+    _C,
+    ("route", "hook", "phase", "outcome"),
+    "Calls of hooks, by what they were shown (`request`, `answer`, `event`, `window`) and by the "
+    "outcome: `allowed`, `changed`, `refused`, `error` or `timeout`.",
+    "{call}",
+)
+HOOK_SECONDS = Instrument(
+    "gateway_hook_seconds",
+    _H,
+    ("route", "hook", "phase"),
+    "Duration of calls of hooks. What they judge waits for them.",
+    "s",
+    _HOOK,
+)
 
 COUNTED = (
     HTTP_DURATION,
@@ -330,6 +347,8 @@ COUNTED = (
     UPSTREAM_REQUESTS,
     UPSTREAM_FIRST_BYTE,
     UPSTREAM_ATTEMPTS,
+    HOOK_CALLS,
+    HOOK_SECONDS,
 )
 """Metrics in the registry of each worker."""
 

@@ -62,6 +62,16 @@ ERRORS: Mapping[str, Wording] = {
         "The request does not fit into the context window of the model{why}.",
         "Shorten it, or name a model with a larger window in `fallbacks`.",
     ),
+    "content_refused": Wording(
+        _CLIENT,
+        "A hook of the route refused the request or its answer{why}.",
+        "Change the content, or the rules of the hook.",
+    ),
+    "hook_unavailable": Wording(
+        _CONFIGURATION,
+        "A hook of the route could not judge the request or its answer{why}.",
+        "Look at the hook, or set its `on_error` to open.",
+    ),
     "invalid_form": Wording(
         _CLIENT, "The form can be read in two ways{why}.", "Send plain multipart/form-data."
     ),

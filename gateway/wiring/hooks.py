@@ -1,0 +1,127 @@
+"""Construction of hooks: one instance for each route that names one."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.config import Config, models
+from gateway.config.problems import ConfigPath, Fault
+from gateway.config.secrets import Secret
+from gateway.hooks.guarded import GuardedHook, HookSinks
+from gateway.hooks.load import HookNotLoaded, load_hook
+from gateway.hooks.redact import Find, RedactOptions, Redactor, RedactorNotMade, presidio
+from gateway.hooks.webhook import Webhook, WebhookFormat, WebhookOptions
+from gateway.wiring.egress import proxy_of
+
+
+@dataclass(frozen=True, slots=True)
+class RouteHooks:
+    """Hooks of one route."""
+
+    judging: Sequence[GuardedHook] = ()
+    """Hooks that see requests and answers, in order."""
+    redactors: Sequence[Redactor] = ()
+    """Redactors of recorded content."""
+
+    async def close(self) -> None:
+        """Close the connections of webhooks."""
+        for one in self.judging:
+            if isinstance(one.hook, Webhook):
+                await one.hook.close()
+
+
+Hooks = Mapping[str, RouteHooks]
+"""Hooks of each route that has some, by the name of the route."""
+
+
+def hooks(config: Config, sinks: HookSinks, faults: list[Fault]) -> Hooks:
+    """Make the hooks. One that cannot be made is added to `faults`."""
+    searches: dict[str, Find] = {}
+    for name, settings in config.hooks.items():
+        if isinstance(settings, models.RedactSettings):
+            try:
+                searches[name] = presidio(_redact_options(settings))
+            except RedactorNotMade as exc:
+                faults.append((("hooks", name), str(exc)))
+    made: dict[str, RouteHooks] = {}
+    failed: set[ConfigPath] = set()
+    for route in config.routes:
+        if not route.hooks:
+            continue
+        judging: list[GuardedHook] = []
+        redactors: list[Redactor] = []
+        for name in route.hooks:
+            settings = config.hooks[name]
+            hook: object
+            if isinstance(settings, models.RedactSettings):
+                if name not in searches:
+                    continue
+                hook = redactor = Redactor(_redact_options(settings), searches[name])
+                if redactor.on_request is None or redactor.on_window is None:
+                    # Otherwise the recorded content comes without personal data already.
+                    if "recorded" in settings.where:
+                        redactors.append(redactor)
+                    if redactor.on_request is None and redactor.on_window is None:
+                        continue
+            elif isinstance(settings, models.WebhookSettings):
+                hook = Webhook(_webhook_options(settings))
+            else:
+                try:
+                    hook = load_hook(settings.use, settings.options)
+                except HookNotLoaded as exc:
+                    path = ("hooks", name, *exc.path)
+                    if path not in failed:
+                        failed.add(path)
+                        faults.append((path, exc.message))
+                    continue
+            judging.append(
+                GuardedHook(
+                    name,
+                    route.name,
+                    hook,
+                    timeout_s=settings.timeout,
+                    is_open=settings.on_error == "open",
+                    sinks=sinks,
+                )
+            )
+        made[route.name] = RouteHooks(judging, redactors)
+    return made
+
+
+def _redact_options(settings: models.RedactSettings) -> RedactOptions:
+    return RedactOptions(
+        entities=settings.entities,
+        replacement=settings.replacement,
+        score=settings.score,
+        language=settings.language,
+        model=settings.model,
+        judges_requests="request" in settings.where,
+        judges_answers="answer" in settings.where,
+        window_chars=settings.window,
+    )
+
+
+def _webhook_options(settings: models.WebhookSettings) -> WebhookOptions:
+    return WebhookOptions(
+        url=settings.url,
+        format=WebhookFormat(settings.format),
+        model=settings.model,
+        token=_revealed(settings.token),
+        secret=_revealed(settings.secret),
+        judges_requests=settings.request != "none",
+        judges_answers=settings.answer,
+        conversation=settings.request == "all",
+        window_chars=settings.window,
+        holds=settings.hold,
+        concurrency=settings.concurrency,
+        cap_bytes=settings.max_bytes,
+        context=ssl.create_default_context(cafile=settings.ca) if settings.ca else None,
+        proxy=proxy_of(settings.proxy, urlsplit(settings.url).scheme),
+    )
+
+
+def _revealed(secret: Secret | None) -> bytes | None:
+    return None if secret is None else secret.reveal()
