@@ -80,7 +80,7 @@ ELSEWHERE = {
     "dialects/request_description.py": "wire/test_check_requests.py",
     # Hooks: what they do to traffic is what matters.
     "hooks/answers.py": "wire/test_hooks.py",
-    "hooks/bodies.py": "wire/test_hooks.py",
+    "dialects/passage_bodies.py": "wire/test_hooks.py",
     "hooks/content.py": "hooks/test_windows.py",
     "hooks/events.py": "wire/test_hooks.py",
     "hooks/guarded.py": "wire/test_hooks.py",

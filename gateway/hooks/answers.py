@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import orjson
 
+from gateway.dialects.passage_bodies import edited_answer, read_answer, read_answer_elsewhere
 from gateway.dialects.passages import Passage, PassageKind, TooDeep, answer_passages
 from gateway.exchange import Exchange
-from gateway.hooks.bodies import edited_answer, read_answer, read_answer_elsewhere
 from gateway.hooks.content import HookedAnswer
 from gateway.hooks.guarded import GuardedHook, HookPhase
 from gateway.hooks.stages import HookStage, stages_of, whole_window

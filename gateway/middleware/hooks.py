@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Sequence
 
-from gateway.dialects.passages import Passage, TooDeep, request_passages
-from gateway.errors import RequestError
-from gateway.exchange import Exchange
-from gateway.hooks.bodies import (
+from gateway.dialects.passage_bodies import (
     Changes,
     edited_request,
     edited_request_elsewhere,
     read_request,
 )
+from gateway.dialects.passages import Passage, TooDeep, request_passages
+from gateway.errors import RequestError
+from gateway.exchange import Exchange
 from gateway.hooks.content import HookedRequest
 from gateway.hooks.guarded import GuardedHook, HookPhase, Method
 from gateway.json_body import JsonBody, is_heavy

@@ -85,6 +85,7 @@ def _fingerprint(config: Config, route: models.Route, dialect: str) -> bytes:
     document = {
         "dialect": dialect,
         "route": route.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
+        "hooks": {name: config.hooks[name].model_dump(mode="json") for name in route.hooks},
         "models": {name: model.model_dump(mode="json") for name, model in served.items()},
         "upstreams": {
             name: config.upstreams[name].model_dump(mode="json") for name in sorted(upstreams)

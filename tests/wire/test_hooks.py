@@ -140,12 +140,12 @@ async def test_a_changed_request_is_what_a_fallback_gets(start_gateway: StartGat
 
 
 async def test_a_costly_body_is_judged_in_the_helper_process(start_gateway: StartGateway) -> None:
-    messages = [{"role": "user", "content": f"hello {number}"} for number in range(30_000)]
+    messages = [{"role": "user", "content": f"hello {number}"} for number in range(15_000)]
     async with ScriptedUpstream(json_reply({})) as upstream:
         gateway = await start_gateway(config(upstream, hook("Shout")))
-        await chat(gateway, messages=messages)
+        await ask(gateway.port, post(messages=messages), "POST", patience_s=30)
     (sent,) = upstream.requests
-    assert json.loads(sent.body)["messages"][-1]["content"] == "HELLO 29999"
+    assert json.loads(sent.body)["messages"][-1]["content"] == "HELLO 14999"
 
 
 # -- whole answers ------------------------------------------------------------------------------
@@ -408,6 +408,18 @@ async def test_an_answer_that_another_backend_continues_is_judged(
         data, well = await streamed(gateway)
     assert well
     assert text_of(data) == "one d*** two d***."
+
+
+async def test_a_cached_answer_is_judged_once(start_gateway: StartGateway) -> None:
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "a darn day"}}]
+    async with ScriptedUpstream(json_reply({**ANSWER, "choices": choices})) as upstream:
+        made = config(upstream, hook("Words"), models=["m"], cache={"ttl": "1m"})
+        made["models"] = {"m": {"upstream": "main"}}
+        gateway = await start_gateway(made)
+        told = [(await chat(gateway)).json()["choices"][0]["message"]["content"] for _ in "ab"]
+        calls = read(gateway).value("gateway_hook_calls_total", phase="window")
+    assert told == ["a d*** day"] * 2
+    assert (calls, len(upstream.requests)) == (1, 1)
 
 
 # -- failures -----------------------------------------------------------------------------------
