@@ -8,48 +8,36 @@ need no body. A caller cannot tell a stream of another caller from one that does
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway import json_body
-from gateway.dialects import Dialect
 from gateway.errors import (
     IdempotencyConflict,
-    InvalidEventId,
-    MethodNotAllowed,
-    ModelNotFound,
-    RateLimited,
     RequestError,
     ResumeUnavailable,
     StreamLost,
     StreamNotFound,
     StreamTrimmed,
 )
-from gateway.exchange import Exchange
 from gateway.facts import UnfinishedAnswer
-from gateway.heartbeat import Heartbeats
-from gateway.limiting.keys import ip_key
 from gateway.middleware.limits import HeadLimits
-from gateway.proxy.early_head import heeds_retry, open_if_silent
-from gateway.proxy.event_batch import BatchOptions
+from gateway.proxy.early_head import open_if_silent
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
-from gateway.request_body.reader import LARGE_BYTES, BodyReader
+from gateway.request_body.reader import LARGE_BYTES
 from gateway.resume import responses
-from gateway.resume.access import StreamAccess, digest
+from gateway.resume.access import digest
 from gateway.resume.claims import Claim, body_digest
 from gateway.resume.generation import Generation
-from gateway.resume.ids import Position, parse_after, parse_event_id, slot_of
+from gateway.resume.ids import parse_event_id
 from gateway.resume.log import StreamLog, StreamState
-from gateway.resume.policy import HEADER, Allowed, Policy
-from gateway.resume.read_limit import ReadLimit
+from gateway.resume.options import ResumeOptions
+from gateway.resume.policy import HEADER, Policy
+from gateway.resume.reads import StreamReads
 from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.saved_request import is_complete, saved_request
 from gateway.resume.sharing import StreamTerms
@@ -67,38 +55,6 @@ _AGAIN_S = 0.05
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeOptions:
-    """Options of a route for resumable streams. Sizes are in bytes, times in seconds."""
-
-    access: StreamAccess
-    streams_path: str
-    """Path prefix of the route's streams; ends in a slash."""
-    allowed: Allowed
-    ttl_s: float
-    cap_bytes: int
-    responses: bool
-    """True if callers speak OpenAI's dialect, whose Responses API has its own way to reconnect."""
-    own_background: bool
-    """True if only the gateway handles background streams; the upstream is not told of them."""
-    refuses: bool
-    """True if requests are refused without the store, instead of served as streams that cannot be
-    resumed.
-    """
-    continues: bool
-    """True if another process continues a stream whose process dies."""
-    dialect: Dialect
-    reader: BodyReader
-    reads: tuple[float, float] | None = None
-    """Read limit of one caller: reads per second, and burst size."""
-    heartbeats: Heartbeats | None = None
-    """Heartbeats of silent streams."""
-    preface: bytes = b""
-    """Bytes that open a stream for a client that `heeds_retry`."""
-    batch: BatchOptions | None = None
-    """How events are gathered; None if each is sent at once."""
-
-
 class Resume:
     """Policy of one route."""
 
@@ -111,7 +67,7 @@ class Resume:
         self._limits = tuple(limits)
         self._arriving: Counter[bytes] = Counter()
         """Number of admitted requests whose body is arriving, by digest of owner, path and key."""
-        self._reads = None if options.reads is None else ReadLimit(*options.reads)
+        self._reads = StreamReads(options, streams)
 
     async def around(self, request: Request, handler: Handler) -> web.StreamResponse:
         """Serve a stored stream, or send the request on and store its stream.
@@ -123,13 +79,13 @@ class Resume:
         if exchange.voucher is not None and exchange.voucher.unfinished is not None:
             return await self._continue(request, handler, exchange.voucher.unfinished)
         if exchange.path.startswith(options.streams_path):
-            return await self._at_stream(request)
+            return await self._reads.at_stream(request)
         if request.method not in ("GET", "POST"):
             return await handler(request)
         headers = request.headers
         last_id = headers.get("Last-Event-ID")
         if last_id:
-            return await self._read(request, parse_event_id(last_id))
+            return await self._reads.read(request, parse_event_id(last_id))
         if options.responses and (asked := responses.asked_for(exchange.path)) is not None:
             return await self._at_response(request, handler, *asked)
         policy = options.allowed.policy(headers.get(HEADER))
@@ -143,75 +99,6 @@ class Resume:
 
     # -- existing streams ----------------------------------------------------------------------
 
-    async def _at_stream(self, request: Request) -> web.StreamResponse:
-        """Serve GET or DELETE of a stream's own path."""
-        exchange = request.exchange
-        stream = exchange.path.removeprefix(self._options.streams_path)
-        if request.method not in ("GET", "DELETE"):
-            raise MethodNotAllowed("GET, DELETE")
-        if slot_of(stream) is None:
-            raise StreamNotFound
-        if request.method == "DELETE":
-            try:
-                found = await self._streams.cancel(stream, self._readable(exchange))
-            except StoreUnavailable as exc:
-                raise ResumeUnavailable from exc
-            if not found:
-                raise StreamNotFound
-            return web.Response(status=204)
-        # EventSource requests its first URL again, with the last event it has seen in the header.
-        asked = dict(parse_qsl(exchange.query, keep_blank_values=True)).get("after")
-        last_id = request.headers.get("Last-Event-ID") or asked
-        return await self._read(
-            request, parse_after(last_id, stream) if last_id else Position(stream, 0)
-        )
-
-    async def _read(self, request: Request, position: Position) -> web.StreamResponse:
-        self._count_read(request.exchange)
-        owners = self._readable(request.exchange)
-        try:
-            log = await self._streams.find(position.stream, owners, position.after)
-        except StoreUnavailable as exc:
-            raise ResumeUnavailable from exc
-        if log is None:
-            raise StreamNotFound
-        if position.after + 1 < log.first:
-            raise StreamTrimmed
-        if position.after > log.last and self._streams.local(log.id) is log:
-            raise InvalidEventId
-        read = position.after >= log.last and log.state in (
-            StreamState.COMPLETE,
-            StreamState.BROKEN,
-        )
-        if read and request.method == "GET":
-            # Only this status stops EventSource from reconnecting (WHATWG HTML section 9.2.3).
-            return web.Response(status=204)
-        return self._replay(log, position.after, request)
-
-    def _replay(
-        self,
-        log: StreamLog,
-        after: int,
-        request: Request,
-        *,
-        headers: CIMultiDict[str] | None = None,
-        generation: Generation | None = None,
-    ) -> Replay:
-        options = self._options
-        if (trace := request.exchange.trace) is not None:
-            trace.stream, trace.reads = log.id, generation is None
-        return Replay(
-            log,
-            after,
-            request.exchange,
-            options.dialect,
-            headers=headers,
-            generation=generation,
-            heartbeats=options.heartbeats,
-            preface=options.preface if options.preface and heeds_retry(request) else b"",
-            batch=options.batch,
-        )
-
     async def _at_response(
         self, request: Request, handler: Handler, response: str, cancels: bool
     ) -> web.StreamResponse:
@@ -222,14 +109,14 @@ class Resume:
         after = responses.starting_after(exchange.query) if request.method == "GET" else None
         if after is None and not (cancels and request.method == "POST"):
             return await handler(request)
-        owners = self._readable(exchange)
+        owners = self._reads.readable(exchange)
         try:
-            stream = await streams.named(digest(self._owner(exchange), response.encode()))
+            stream = await streams.named(digest(self._reads.owner(exchange), response.encode()))
             if stream is not None and after is not None:
-                self._count_read(exchange)
+                self._reads.count(exchange)
                 log = await streams.find(stream, owners, 0)
                 if log is not None:
-                    return self._replay(log, responses.place(log, after), request)
+                    return self._reads.replay(log, responses.place(log, after), request)
             found = stream is not None and await streams.cancel(stream, owners)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc
@@ -253,7 +140,7 @@ class Resume:
                 param="Idempotency-Key",
             )
         exchange, streams = request.exchange, self._streams
-        whose = self._owner(exchange)
+        whose = self._reads.owner(exchange)
         place = digest(whose, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
         mine, counted = await self._arrived(request, place)
         stream = mine.stream
@@ -266,15 +153,15 @@ class Resume:
                     raise IdempotencyConflict
                 self._open_if_silent(request)
                 await streams.arrived(claim.stream)
-                log = await self._followed(exchange, claim.stream)
+                log = await self._reads.followed(exchange, claim.stream)
                 if log is not None:
                     if log.first > 1:
                         raise StreamTrimmed
                     if not counted:
-                        self._count_read(exchange)
+                        self._reads.count(exchange)
                     if exchange.let_body_go():
                         request.received = b""
-                    return self._replay(log, 0, request)
+                    return self._reads.replay(log, 0, request)
                 # The other request has failed, or its stream has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
             try:
@@ -301,7 +188,7 @@ class Resume:
         if reader.comes_late(request):
             repeats = place in self._arriving or await self._is_claimed(place)
             if repeats:
-                self._count_read(exchange)
+                self._reads.count(exchange)
             for one in () if repeats else self._limits:
                 await one.decide(request)
         if not repeats:  # a repeat passed no limit, so it admits no other
@@ -369,9 +256,9 @@ class Resume:
             self._streams, log, response.body, exchange, options.dialect, policy
         )
         if names:
-            generation.on_begun = self._named_by(log, self._owner(exchange))
+            generation.on_begun = self._named_by(log, self._reads.owner(exchange))
         generation.start()
-        return self._replay(log, 0, request, headers=headers, generation=generation)
+        return self._reads.replay(log, 0, request, headers=headers, generation=generation)
 
     async def _continue(
         self, request: Request, handler: Handler, unfinished: UnfinishedAnswer
@@ -394,7 +281,7 @@ class Resume:
             exchange.tap.feed(unfinished.events)  # the usage is that of the whole answer
         generation = Generation(streams, log, body, exchange, options.dialect, policy)
         generation.start()
-        return self._replay(log, log.last, request, generation=generation)
+        return self._reads.replay(log, log.last, request, generation=generation)
 
     async def _in_background(self, request: Request) -> bool:
         """Tell whether the request asks to continue without its client, by `background` and with no
@@ -450,35 +337,6 @@ class Resume:
             if self._options.refuses:
                 raise ResumeUnavailable from exc
             return False
-
-    async def _followed(self, exchange: Exchange, stream: str) -> StreamLog | None:
-        """Return the stream begun by a request with the same Idempotency-Key, or None. Raise
-        ModelNotFound if this credential does not allow the model that both requests name, and
-        ResumeUnavailable.
-        """
-        try:
-            return await self._streams.find(stream, self._readable(exchange), 0)
-        except StreamNotFound:
-            raise ModelNotFound from None
-        except StoreUnavailable as exc:
-            raise ResumeUnavailable from exc
-
-    def _owner(self, exchange: Exchange) -> bytes:
-        return self._options.access.owner(exchange.principal)
-
-    def _readable(self, exchange: Exchange) -> Collection[bytes]:
-        return self._options.access.readable(exchange.principal)
-
-    def _count_read(self, exchange: Exchange) -> None:
-        """Count a read of the caller. Raise RateLimited if it reads too often."""
-        if self._reads is None:
-            return
-        caller = self._owner(exchange)
-        if exchange.principal is None:
-            caller = digest(caller, ip_key(exchange).encode())
-        wait_s = self._reads.wait_s(caller, time.monotonic())
-        if wait_s > 0:
-            raise RateLimited("resume.reads", math.ceil(wait_s))
 
 
 def no_stream(request: Request) -> web.StreamResponse:

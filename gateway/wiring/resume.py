@@ -8,9 +8,9 @@ from pathlib import Path
 from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
-from gateway.middleware.resume import ResumeOptions
 from gateway.request_body.reader import BodyReader
 from gateway.resume.access import StreamAccess
+from gateway.resume.options import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
