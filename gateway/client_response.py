@@ -7,10 +7,20 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
-from gateway.aiohttp_adaptor import LeanResponse
+from gateway.aiohttp_adaptor import LeanResponse, rfc822_formatted_time
 from gateway.client_connection import ClientConnection
+from gateway.http.headers import checked_lines
 from gateway.request import Request
+from gateway.response_head import CHUNKED, http_head
+from gateway.sse import EVENT_STREAM
+
+_EVENT_STREAM_HEADERS = {
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
 
 
 class ClientResponse(LeanResponse):
@@ -72,3 +82,36 @@ class ClientResponse(LeanResponse):
         if not self.over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+
+class EventStreamResponse(ClientResponse):
+    """Response that reads a log of events: its body is chunked, and nothing waits for a client that
+    lags. It is the source of its writer, and knows its own head.
+    """
+
+    def __init__(self, headers: CIMultiDict[str] | None = None) -> None:
+        """`headers` are those of an upstream's stream, if the events are its."""
+        super().__init__(headers=headers or CIMultiDict(_EVENT_STREAM_HEADERS))
+
+    def wake(self) -> None:
+        """Write the new events, unless the client lags."""
+        raise NotImplementedError
+
+    # The writer calls the next methods.
+
+    def http_bytes(self, *, chunked: bool) -> bytes:
+        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
+        self.headers.setdefault("Date", rfc822_formatted_time())
+        fields = checked_lines(self.headers.items()) + CHUNKED
+        return http_head(self.status, self.reason, fields, self.keep_alive)
+
+    def header_fields(self) -> CIMultiDict[str]:
+        """Return the fields of the head. The connection has added those of the exchange."""
+        return self.headers
+
+    def pause(self) -> None:
+        """Do nothing: no events are read while the client lags."""
+
+    def caught_up(self) -> None:
+        """Continue writing: the client has caught up."""
+        self.wake()

@@ -9,30 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from multidict import CIMultiDict
-
-from gateway.aiohttp_adaptor import rfc822_formatted_time
 from gateway.channels import notices
 from gateway.channels.channel import Channel
 from gateway.channels.channels import Channels
 from gateway.channels.position import FollowerPosition
-from gateway.client_response import ClientResponse
+from gateway.client_response import EventStreamResponse
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.heartbeat import Heartbeats
 from gateway.http.chunks import chunk
-from gateway.http.headers import checked_lines
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
-from gateway.response_head import CHUNKED, http_head
-from gateway.sse import EVENT_STREAM, TAIL_BYTES
-
-_HEADERS = {
-    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-}
+from gateway.sse import TAIL_BYTES
 
 
 def _as_chunk(events: Sequence[bytes]) -> bytes:
@@ -43,7 +32,7 @@ def _always() -> bool:
     return True
 
 
-class StreamFollower(ClientResponse):
+class StreamFollower(EventStreamResponse):
     """Follower that receives server-sent events."""
 
     def __init__(
@@ -58,7 +47,7 @@ class StreamFollower(ClientResponse):
         preface: bytes = b"",
     ) -> None:
         """`holds` tells whether the credential is still valid."""
-        super().__init__(headers=CIMultiDict(_HEADERS))
+        super().__init__()
         self._channels = channels
         self._channel: Channel = position.channel
         self._position = position
@@ -132,23 +121,6 @@ class StreamFollower(ClientResponse):
             stream.framed(self._encoded.presence(self._channel.present))
 
     # -- the writer calls these -----------------------------------------------------------------
-
-    def http_bytes(self, *, chunked: bool) -> bytes:
-        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
-        self.headers.setdefault("Date", rfc822_formatted_time())
-        fields = checked_lines(self.headers.items()) + CHUNKED
-        return http_head(self.status, self.reason, fields, self.keep_alive)
-
-    def header_fields(self) -> CIMultiDict[str]:
-        """Return the fields of the head. The connection has added those of the exchange."""
-        return self.headers
-
-    def pause(self) -> None:
-        """Do nothing: nothing is written while the client lags."""
-
-    def caught_up(self) -> None:
-        """Continue writing: the client has caught up."""
-        self.wake()
 
     def fail(self, error: GatewayError) -> None:
         """Disconnect the follower: tell the error, and when to come back."""

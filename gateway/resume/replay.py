@@ -7,8 +7,7 @@ import time
 
 from multidict import CIMultiDict
 
-from gateway.aiohttp_adaptor import rfc822_formatted_time
-from gateway.client_response import ClientResponse
+from gateway.client_response import EventStreamResponse
 from gateway.dialects import Dialect
 from gateway.dialects.first_token import FirstToken
 from gateway.errors import (
@@ -20,21 +19,18 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.heartbeat import Heartbeats
-from gateway.http.headers import checked_lines
 from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
-from gateway.response_head import CHUNKED, http_head
 from gateway.response_writer import BodyEncoder, ResponseWriter
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import StreamLog, StreamState, Trimmed
-from gateway.sse import EVENT_STREAM
 
 STREAM_ID = "X-Stream-Id"
 _RECONNECT_MS = 1000
 
 
-class Replay(ClientResponse):
+class Replay(EventStreamResponse):
     """Response with the events after a given one.
 
     A slow reader receives the accumulated events in one write and delays nobody. A reader that
@@ -58,7 +54,7 @@ class Replay(ClientResponse):
         `heartbeats` send comments during silence. `preface` is sent before the events.
         `batch` is set on a route that gathers events.
         """
-        super().__init__(headers=headers or _own_headers())
+        super().__init__(headers)
         self.log = log
         self.after = after
         """Number of the last event written."""
@@ -142,22 +138,9 @@ class Replay(ClientResponse):
 
     # The writer calls the next methods.
 
-    def http_bytes(self, *, chunked: bool) -> bytes:
-        """Return the head as bytes of HTTP/1.1. The body is always chunked."""
-        self.headers.setdefault("Date", rfc822_formatted_time())
-        fields = checked_lines(self.headers.items()) + CHUNKED
-        return http_head(self.status, self.reason, fields, self.keep_alive)
-
-    def header_fields(self) -> CIMultiDict[str]:
-        """Return the fields of the head. The connection has added those of the exchange."""
-        return self.headers
-
-    def pause(self) -> None:
-        """Do nothing: no events are read while the client lags."""
-
     def caught_up(self) -> None:
         """Continue writing: the client has caught up."""
-        self.wake()
+        super().caught_up()
         if self.log.on_progress is not None:
             self.log.on_progress()
 
@@ -208,13 +191,3 @@ class Replay(ClientResponse):
             self._stream.end(event)
             self.left()
             self._complete()
-
-
-def _own_headers() -> CIMultiDict[str]:
-    return CIMultiDict(
-        {
-            "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",
-        }
-    )
