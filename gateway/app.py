@@ -5,6 +5,7 @@ Nothing is configured at request time. A reload builds another runtime beside th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
@@ -20,8 +21,10 @@ from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
 from gateway.hooks.guarded import HookSinks
 from gateway.limiting.leases import Leases
+from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
+from gateway.limiting.soft_limits import SoftLimits
 from gateway.process_state import ProcessState
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
@@ -39,6 +42,7 @@ from gateway.wiring.hooks import hooks
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
+from gateway.wiring.prices import prices
 from gateway.wiring.resume import resumes, streams
 from gateway.wiring.routes import routes
 from gateway.wiring.store import Stores, stores
@@ -203,6 +207,10 @@ class Runtime:
             state.bodies,
             state.offload,
             sinks,
+            OwnRules(prices(config)),
+            SoftLimits(
+                lambda warning: logger.warning("budget_warning", **dataclasses.asdict(warning))
+            ),
         )
         self.routes = RouteTable(routes(config, parts, self._ended))
         self._matcher = RequestMatcher(self.routes, self.proxies)

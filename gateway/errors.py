@@ -361,10 +361,12 @@ class RateLimited(RequestError):
     code = "rate_limit_exceeded"
     kind = "rate_limit_error"
 
-    def __init__(self, limit: str, retry_after_s: int) -> None:
+    def __init__(self, limit: str, retry_after_s: int, what: str | None = None) -> None:
+        """`what` is the limit in words, if the configuration does not name it."""
         self.limit = limit
+        named = f"Limit '{limit}'"
         super().__init__(
-            f"Limit '{limit}' is reached. Retry after {retry_after_s} seconds.",
+            f"{what or named} is reached. Retry after {retry_after_s} seconds.",
             headers=(("Retry-After", str(retry_after_s)),),
         )
 

@@ -106,6 +106,7 @@ ELSEWHERE = {
     "config/models/egress.py": "wire/test_egress.py",
     "auth/key_register.py": "admin/test_keys_api.py",
     "admin/audit.py": "admin/test_keys_api.py",
+    "admin/holder_orders.py": "admin/test_holders_api.py",
     "admin/key_orders.py": "admin/test_keys_api.py",
     "auth/allowance.py": "auth/test_holders.py",
     "cli/allowances.py": "cli/test_keys.py",

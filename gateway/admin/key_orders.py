@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.admin.key_documents import KeyChange, KeyOrder
-from gateway.auth.allowance import Allowance
+from gateway.auth.allowance import Allowance, parse_budget
 from gateway.auth.api_key import ApiKey, generate
 from gateway.auth.key_record import to_record
 from gateway.config import Config
-from gateway.config.types import parse_budget
 from gateway.config.units import parse_duration
 
 Order = TypeVar("Order", bound=BaseModel)

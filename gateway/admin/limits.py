@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.admin.fleet import WorkerReply
 from gateway.app import Runtime
+from gateway.auth.allowance import parse_budget
 from gateway.config import models
-from gateway.config.types import parse_budget
 from gateway.limiting.rules import Unit
 from gateway.limiting.seen import SeenKey
 
@@ -26,12 +26,12 @@ async def worker_limits(runtime: Runtime) -> dict[str, Any]:
     return {
         "keys": [
             {
-                **_document(key, limits[key.rule.name]),
+                **_document(key, limits.get(key.rule.name)),
                 "remaining": max(0.0, level.remaining * _scale(key)),
                 "wait_s": round(level.wait_s, 3),
             }
             for key, level in zip(keys, levels, strict=True)
-            if key.rule.name in limits
+            if key.rule.name in limits or key.rule.told is not None
         ],
         "refused": [dataclasses.asdict(refusal) for refusal in runtime.seen.refusals],
         "store": runtime.stores.limits.state.value,
@@ -45,7 +45,7 @@ def merge_limits(replies: Sequence[WorkerReply]) -> dict[str, Any]:
     for one in replies:
         refused += one.document["refused"]
         for key in one.document["keys"]:
-            name = (key["limit"], key["unit"], *key["parts"])
+            name = (key["limit"], key["unit"], key["period"] or "", *key["parts"])
             known = keys.setdefault(name, {**key, "refused": 0})
             known["refused"] += key["refused"]
             known["refused_at"] = max(known["refused_at"] or 0, key["refused_at"] or 0) or None
@@ -67,13 +67,17 @@ def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
     return group, key["limit"], key["unit"], key["parts"]
 
 
-def _document(key: SeenKey, limit: models.Limit) -> dict[str, Any]:
+def _document(key: SeenKey, limit: models.Limit | None) -> dict[str, Any]:
+    """Return the document of a key. A limit that was set at run time is not in the configuration:
+    then its level is the word of its key.
+    """
     rule = key.rule
-    amount = limit.budget
+    amount = (rule.told or "").partition("budget of ")[2] if limit is None else limit.budget
+    words = rule.name.partition(":")[2] if limit is None else limit.key
     return {
         "limit": rule.name,
         "unit": rule.unit.value,
-        "by": [limit.key] if isinstance(limit.key, str) else list(limit.key),
+        "by": [words] if isinstance(words, str) else list(words),
         "parts": list(key.parts),
         "size": key.look.size * _scale(key),
         "per_s": key.look.per_s,

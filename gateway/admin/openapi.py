@@ -17,6 +17,7 @@ from gateway.admin.api import AdminApi
 from gateway.admin.cache_api import CacheApi
 from gateway.admin.documents import AdminError
 from gateway.admin.history import HistoryApi
+from gateway.admin.holders_api import HoldersApi
 from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.operation import Operation, Parameter, operations, routes
@@ -64,7 +65,16 @@ def description() -> dict[str, Any]:
     """Return the OpenAPI document of all operations."""
     declared = [
         one
-        for kind in (AdminApi, HistoryApi, TracesApi, KeysApi, CacheApi, LogSettings, OpenApi)
+        for kind in (
+            AdminApi,
+            HistoryApi,
+            TracesApi,
+            KeysApi,
+            HoldersApi,
+            CacheApi,
+            LogSettings,
+            OpenApi,
+        )
         for _, one in operations(kind)
     ]
     schemas, components = _schemas(declared)

@@ -90,6 +90,13 @@ class Allowance(BaseModel):
 NOTHING_LIMITED = Allowance()
 
 
+def parse_budget(text: str) -> tuple[float, str, str]:
+    """Return amount, unit (`tokens` or a currency) and period of a valid budget."""
+    amount, _, rest = text.partition(" ")
+    unit, _, period = rest.partition("/")
+    return float(amount), unit, period
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Allowance that applies to a caller."""

@@ -20,6 +20,8 @@ _TOMBSTONE_S = 86_400.0
 """Time for which a deleted record stays, so that every gateway learns of its end."""
 
 HolderKind = Literal["team", "user"]
+TEAM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Pattern of a team's name. Names of users are subjects, which may be any text."""
 
 
 class Holder(BaseModel):

@@ -15,6 +15,7 @@ from gateway.auth.key_file import BadKeyFile
 from gateway.cli import (
     check,
     demo,
+    holders,
     keys,
     reload,
     revoke,
@@ -109,7 +110,7 @@ def command_parser() -> argparse.ArgumentParser:
     for command in (doctor, init, serve, check):
         command.add_command(commands)
     _add_schema(commands)
-    for command in (routes, token, keys, revoke, reload, demo):
+    for command in (routes, token, keys, holders, revoke, reload, demo):
         command.add_command(commands)
     _add_help(commands, parser)
     _add_completion(commands, parser)

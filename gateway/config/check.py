@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from gateway.auth.allowance import parse_budget
 from gateway.config import models
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
@@ -14,7 +15,6 @@ from gateway.config.check_providers import check_key_store, check_provider
 from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
-from gateway.config.types import parse_budget
 from gateway.dialects.translation.translation import translates
 from gateway.http.request_target import split_target
 from gateway.http.urls import is_host_name

@@ -233,13 +233,6 @@ ServiceName = Annotated[
 Nameserver = Annotated[str, AfterValidator(_nameserver)]
 
 
-def parse_budget(text: str) -> tuple[float, str, str]:
-    """Return amount, unit (`tokens` or a currency) and period of a valid budget."""
-    amount, _, rest = text.partition(" ")
-    unit, _, period = rest.partition("/")
-    return float(amount), unit, period
-
-
 def parse_nameserver(text: str) -> tuple[str, int]:
     """Return address and port (default 53) of ADDRESS or ADDRESS:PORT. Raise ValueError."""
     match = _NAMESERVER.fullmatch(text)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.limiting.demand import Demand
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.keys import Caller, Limited
+from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
 from gateway.usage import Usage
 
@@ -26,6 +27,7 @@ class Account:
         "noted",
         "principal",
         "rules",
+        "warned",
     )
 
     def __init__(self, rules: Sequence[Rule], caller: Caller) -> None:
@@ -41,6 +43,10 @@ class Account:
         """True if no key changes with a calendar period."""
         self.noted = -1
         """Number of evictions that `Seen` had made when it recorded the keys."""
+        self.warned = tuple(
+            place for place, rule in enumerate(self.rules) if rule.warn_at is not None
+        )
+        """Places of the rules that have a soft limit."""
         self._fields: HeaderFields | None = None
         keys = [rule.key_of(caller) for rule in rules]
         self._parts = tuple(zip(self.rules, keys, self.amounts, strict=True))
@@ -67,14 +73,17 @@ class Accounts:
         rules: Sequence[Rule],
         named: Mapping[str, Sequence[Rule]],
         applies: Callable[[Rule], bool] = lambda rule: True,
+        own: OwnRules | None = None,
     ) -> None:
         """`rules` are those of the route. `named` are the rules of every limit in the
         configuration, since a principal may have limits of its own. Of all these, an account has
-        those that `applies` returns True for.
+        those that `applies` returns True for. `own` makes the rules of allowances that principals
+        have; None: they have none.
         """
         self._rules = tuple(rules)
         self._named = named
         self._applies = applies
+        self._own = own
         self._known: dict[tuple[int, str, str | None, str | None], Account] = {}
 
     def __len__(self) -> int:
@@ -97,7 +106,8 @@ class Accounts:
     def _rules_of(self, caller: Caller) -> Sequence[Rule]:
         """Return the rules of the route and those of the caller."""
         principal = caller.principal
-        if principal is None or not principal.limits:
+        if principal is None or not (principal.limits or principal.grants):
             return self._rules
         own = [rule for name in principal.limits for rule in self._named.get(name, ())]
-        return (*self._rules, *(rule for rule in own if rule not in self._rules))
+        granted = [] if self._own is None else self._own.of(principal)
+        return (*self._rules, *(rule for rule in own if rule not in self._rules), *granted)

@@ -109,6 +109,10 @@ class Rule:
     tiers: Mapping[str, Amount]
     on_store_error: OnStoreError
     prices: Mapping[str, Price]
+    told: str | None = None
+    """The limit in words, for callers; None for a limit that the configuration names."""
+    warn_at: float | None = None
+    """Share of a budget from which on callers and operators are warned."""
     prefix: str = field(init=False, repr=False, compare=False)
     """Prefix of all its keys."""
     correction: Kind | None = field(init=False, repr=False, compare=False)

@@ -21,8 +21,10 @@ from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.leases import Leases
+from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
+from gateway.limiting.soft_limits import HEADER, SoftLimits
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 from gateway.usage import Usage, estimate_unread
@@ -63,6 +65,23 @@ class HeadLimits:
         return request.exchange.decided is None and self._reader.comes_late(request)
 
 
+class FirstLimits:
+    """First phase of a route's `RequestLimits`, where the configuration has no limit that needs the
+    body. Callers may have some that were set at run time: these are checked after the model is
+    resolved, and plug-ins run before.
+    """
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limits = limits
+
+    def on_request(self, request: Request) -> Awaitable[None] | None:
+        """Check the limits that need no body, unless that was done. Raise RateLimited or
+        LimitsUnavailable.
+        """
+        exchange = request.exchange
+        return None if exchange.decided is not None else self._limits.on_head(exchange)
+
+
 class RequestLimits:
     """Policy that checks the limits of a route: all at once, or those that `HeadLimits`
     left.
@@ -79,17 +98,21 @@ class RequestLimits:
         show: bool,
         asks_usage: bool,
         most: Mapping[str, int],
+        own: OwnRules | None = None,
+        soft: SoftLimits | None = None,
     ) -> None:
         """`named` are the rules of every limit in the configuration, since a principal may have
         limits of its own. `show`: tell callers what remains. `asks_usage`: the route speaks
         OpenAI's dialect, where a request has to ask for usage in a stream. `most` is the maximum
-        number of tokens in an answer, by model.
+        number of tokens in an answer, by model. `own` makes the rules that principals have since
+        run time, and `soft` warns of their budgets.
         """
         self._asks_usage = asks_usage
         self._most = most
-        self._all = Accounts(rules, named)
-        self._of_head = Accounts(rules, named, lambda rule: not rule.needs_model)
-        self._of_body = Accounts(rules, named, lambda rule: rule.needs_model)
+        self._all = Accounts(rules, named, own=own)
+        self._of_head = Accounts(rules, named, lambda rule: not rule.needs_model, own)
+        self._of_body = Accounts(rules, named, lambda rule: rule.needs_model, own)
+        self._soft = soft
         self._store = store
         self._leases = leases
         self._seen = seen
@@ -235,6 +258,10 @@ class RequestLimits:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
             raise _refused(rule, wait_s)
+        if account.warned and self._soft is not None:
+            warning = self._soft.check(account.warned, rules, demands, verdict)
+            if warning is not None:
+                exchange.response_headers.append((HEADER, warning))
         for demand in demands:
             if demand.kind is _LEASE:
                 self._leases.keep(demand)
@@ -319,7 +346,7 @@ def _joined(head: Decision, body: Decision, exchange: Exchange) -> Decision:
 
 
 def _refused(rule: Rule, wait_s: float) -> RateLimited:
-    return RateLimited(rule.name, max(1, math.ceil(wait_s)))
+    return RateLimited(rule.name, max(1, math.ceil(wait_s)), rule.told)
 
 
 def _ask_for_usage(exchange: Exchange) -> None:

@@ -18,6 +18,7 @@ from gateway.admin.cache_api import CacheApi
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
 from gateway.admin.history import HistoryApi
+from gateway.admin.holders_api import HoldersApi
 from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.metrics import GatewayMetrics
@@ -102,6 +103,7 @@ async def serve_admin(
                     *collector.routes,
                     *KeysApi(lambda: reloader.loaded.config, logger, collector.reader).routes,
                     *CacheApi(fleet).routes,
+                    *HoldersApi(lambda: reloader.loaded.config, logger).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi().routes,
                     *Pages().routes(),

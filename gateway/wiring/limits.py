@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from limits import parse as parse_rate
 
+from gateway.auth.allowance import parse_budget
 from gateway.config import Config, models
-from gateway.config.types import parse_budget
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.keys import key_part
 from gateway.limiting.rules import Amount, Price, Rule, Unit

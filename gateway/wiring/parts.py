@@ -13,8 +13,10 @@ from gateway.config import Config
 from gateway.config.problems import Fault
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
+from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
 from gateway.limiting.seen import Seen
+from gateway.limiting.soft_limits import SoftLimits
 from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
@@ -65,6 +67,9 @@ class Parts:
     bodies: BodyBudget
     offload: Offload
     sinks: TelemetrySinks
+    own_rules: OwnRules
+    """Rules of the limits that keys, users and teams have since run time."""
+    soft_limits: SoftLimits
 
 
 def plugins(config: Config, faults: list[Fault]) -> Plugins:

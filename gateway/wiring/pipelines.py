@@ -22,6 +22,7 @@ _CHANNEL_METHODS = ("GET", "POST")
 def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of a route. `ended` counts a request out."""
     body_first = route.limits_need_body
+    first_limits = route.first_limits()
     # Rules change what limits reserve. Bodies are checked as they were sent.
     resolution = (route.resolution(), route.checks(), route.model_rules())
     return Pipeline(
@@ -37,10 +38,11 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.head_limits() if body_first else None,
             route.description(),
             *(resolution if body_first else ()),
-            route.limits(),
+            first_limits or route.limits(),
             route.publish_answer(),
             *route.plugins(),
             *(() if body_first else resolution),
+            None if first_limits is None else route.limits(),
             route.hooks(),
             *route.served(),
             route.early_head(),

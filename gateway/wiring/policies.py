@@ -12,6 +12,7 @@ from gateway.dialects import DIALECTS
 from gateway.heartbeat import Heartbeats
 from gateway.hooks.answers import AnswerHooks
 from gateway.hooks.guarded import GuardedHook
+from gateway.limiting.own_rules import OwnRules
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.auth import Authenticate, IssueTicket
@@ -23,7 +24,7 @@ from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.hooks import JudgeRequests
-from gateway.middleware.limits import HeadLimits, RequestLimits
+from gateway.middleware.limits import FirstLimits, HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
 from gateway.middleware.model_rules import ApplyModelRules
 from gateway.middleware.plugin import Plugin
@@ -182,6 +183,23 @@ class RoutePolicies:
         return self._forwards and any(
             rule.needs_model for name in names for rule in self._named[name]
         )
+
+    @property
+    def _has_keys(self) -> bool:
+        """True if callers may have limits that are set at run time: they may have API keys."""
+        route = self._route
+        if route.auth == "anonymous" or not self._forwards:
+            return False
+        kinds = (models.ApiKeyProviderSettings, models.TicketProviderSettings)
+        return any(isinstance(self._config.auth[name], kinds) for name in route.auth)
+
+    def first_limits(self) -> FirstLimits | None:
+        """First half of the limits, on a route where only limits that are set at run time may need
+        the body.
+        """
+        if self._limits is None or self.limits_need_body or not self._has_keys:
+            return None
+        return FirstLimits(self._limits)
 
     def head_limits(self) -> HeadLimits | None:
         """First half of the limits: those that need no body."""
@@ -350,15 +368,21 @@ class RoutePolicies:
         named = self._named
         # An authenticated principal may have limits of its own.
         may_have_own = named and self._route.auth != "anonymous"
-        return self._limits_of(self._route.limits, named if may_have_own else {})
+        return self._limits_of(
+            self._route.limits,
+            named if may_have_own else {},
+            self._parts.own_rules if self._has_keys else None,
+        )
 
-    def _limits_of(self, names: Sequence[str], named: Named | None = None) -> RequestLimits | None:
+    def _limits_of(
+        self, names: Sequence[str], named: Named | None = None, own_rules: OwnRules | None = None
+    ) -> RequestLimits | None:
         """Return the limits of these names; None if there are none. `named` are those that a
-        principal may have of its own.
+        principal may have of its own, and `own_rules` makes those that it has since run time.
         """
         config, route, parts = self._config, self._route, self._parts
         own = [rule for name in names for rule in self._named[name]]
-        if not own and not named:
+        if not own and not named and own_rules is None:
             return None
         return RequestLimits(
             own,
@@ -373,6 +397,8 @@ class RoutePolicies:
                 for name, model in config.models.items()
                 if model.max_output_tokens is not None
             },
+            own=own_rules,
+            soft=None if own_rules is None else parts.soft_limits,
         )
 
     def _made_channels(self) -> ChannelOptions | None:

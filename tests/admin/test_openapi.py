@@ -94,7 +94,7 @@ async def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> web.Ap
 
 
 async def test_every_answer_of_a_running_gateway_fits_its_schema(
-    start_gateway_process: StartGatewayProcess, auth: Auth
+    start_gateway_process: StartGatewayProcess, auth: Auth, tmp_path: Path
 ) -> None:
     used = {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
     async with ScriptedUpstream(json_reply(used)) as upstream, ScriptedUpstream(hang) as silent:
@@ -103,6 +103,7 @@ async def test_every_answer_of_a_running_gateway_fits_its_schema(
         config["upstreams"]["silent"] = {"endpoints": [{"url": silent.url}]}
         slow = {"name": "silent", "path": "/slow/", "auth": "anonymous", "upstream": "silent"}
         config["routes"].append(slow)
+        config["store"] = {"url": f"sqlite://{tmp_path / 'store.db'}"}
         gateway = await start_gateway_process({**config, "auth": auth}, telemetry=telemetry())
         for _ in range(2):
             await ask(gateway.port, chat(bearer(sub="ann")))
@@ -114,6 +115,8 @@ async def test_every_answer_of_a_running_gateway_fits_its_schema(
         trace, query = kept["request_id"], {"/api/logs": f"?id={kept['request_id']}"}
         api = await told(gateway, "/api/openapi.json")
         assert api == json.loads(json.dumps(description()))
+        for place in ("/api/teams/a", "/api/users/ann"):
+            assert (await admin(gateway, "PUT", place, {})).status == 200
         for path, operation in gets(api):
             if path == "/api/events":  # never ends; its documents are those of the other paths
                 continue

@@ -18,8 +18,10 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_command_has_a_section_with_its_options() -> None:
     sections = dict(re.findall(r"^## gateway (.+)\n\n((?:.|\n)*?)(?=^## |\Z)", reference(), re.M))
     commands = commands_of(command_parser())
-    keys = commands.pop("keys")  # type: ignore[attr-defined]
-    names = {*commands, *(f"keys {name}" for name in commands_of(keys))}
+    names = set(commands)
+    for group in ("keys", "teams", "users"):
+        names.remove(group)
+        names |= {f"{group} {name}" for name in commands_of(commands[group])}
     assert set(sections) == names
     assert "`--live`" in sections["check"]
     assert "`--owner OWNER`, required" in sections["keys create"]

@@ -1,0 +1,95 @@
+"""Orders to make and change teams and users, checked against the configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.admin.holder_documents import TeamSettings, UserSettings
+from gateway.admin.key_orders import BadOrder, check_allowance, check_names, lifetime, parsed
+from gateway.auth import holders
+from gateway.auth.holders import TEAM_NAME, Holder, HolderKind
+from gateway.config import Config
+from gateway.store.records import Records
+
+
+def ordered(
+    config: Config,
+    kind: HolderKind,
+    name: str,
+    data: bytes | Mapping[str, Any],
+    before: Holder | None,
+    now: datetime,
+) -> Holder:
+    """Return the team or user that an order describes, in place of the one before. Raise
+    BadOrder.
+    """
+    if kind == "team" and not re.fullmatch(TEAM_NAME, name):
+        raise BadOrder("name: use letters, digits, dots, hyphens and underscores, 64 at most")
+    settings = parsed(TeamSettings if kind == "team" else UserSettings, data)
+    check_names(config, models=settings.models)
+    fields = dict(settings)
+    for place in ("limits", "per_user", "per_key"):
+        if place in fields:
+            check_allowance(config, place, fields[place])
+    if (text := fields.pop("key_lifetime", None)) is not None:
+        fields["key_lifetime_s"] = lifetime("key_lifetime", text).total_seconds()
+    created = now if before is None else before.created
+    suspended = None if before is None else before.suspended
+    try:
+        return Holder(kind=kind, name=name, created=created, suspended=suspended, **fields)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        raise BadOrder(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def document(holder: Holder) -> dict[str, Any]:
+    """Return a team or user with every field of its kind."""
+    fields = holder.model_dump(mode="json", exclude={"kind"})
+    lifetime_s = fields.pop("key_lifetime_s")
+    if holder.kind == "user":
+        for name in ("per_user", "per_key", "user_keys"):
+            del fields[name]
+        return fields
+    return {**fields, "key_lifetime": None if lifetime_s is None else f"{lifetime_s:.0f}s"}
+
+
+def difference(
+    before: Holder | None, after: Holder | None
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Return the fields that differ, before and after a change; None if there is no record."""
+    old = {} if before is None else before.model_dump(mode="json", exclude_defaults=True)
+    new = {} if after is None else after.model_dump(mode="json", exclude_defaults=True)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return (
+        None if before is None else {name: old.get(name) for name in names},
+        None if after is None else {name: new.get(name) for name in names},
+    )
+
+
+async def find(records: Records, kind: HolderKind, name: str) -> Holder | None:
+    """Return a team or user, or None. Raise StoreUnavailable."""
+    value = await records.get(holders.KIND, holders.key_of(kind, name))
+    return None if value is None else holders.parse(value)
+
+
+async def page(
+    records: Records, kind: HolderKind, after: str, limit: int
+) -> tuple[Sequence[Holder], str | None]:
+    """Return a page of teams or users, and what `after` has to be for the next page, or None. Raise
+    StoreUnavailable.
+    """
+    found: list[Holder] = []
+    place = holders.key_of(kind, after)
+    while len(found) < limit:
+        values = await records.page(holders.KIND, place, limit - len(found))
+        mine = {key: value for key, value in values.items() if key.startswith(f"{kind}/")}
+        found += [one for one in map(holders.parse, mine.values()) if one is not None]
+        if not values or len(mine) < len(values):
+            return found, None
+        place = max(values)
+    return found, found[-1].name

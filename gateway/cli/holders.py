@@ -1,0 +1,169 @@
+"""`gateway teams` and `gateway users`: limits and models above the API keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.admin.holder_orders import document, find, ordered, page
+from gateway.admin.key_orders import BadOrder
+from gateway.auth import holders
+from gateway.auth.holders import Holder, HolderKind
+from gateway.cli.allowances import add_allowance, allowance_of
+from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.failures import WrongUsage
+from gateway.cli.store import with_records
+from gateway.cli.table import print_table
+from gateway.config import Config, load
+
+_PAGE = 1000
+
+
+def add_command(commands: Commands) -> None:
+    """Add both commands."""
+    _add(commands, "team", "teams, and the limits and models of their keys")
+    _add(commands, "user", "limits and models of users: the owners of keys")
+
+
+def _add(commands: Commands, kind: HolderKind, text: str) -> None:
+    parser = commands.add_parser(f"{kind}s", help=text)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    setting = commands.add_parser(
+        "set",
+        help=f"create a {kind}, or replace its settings; they take effect within a second",
+        description=f"Creates a {kind}, or replaces all its settings by those that are given.",
+    )
+    setting.add_argument(
+        "--models", help="models that its keys may use at most, separated by commas; default: all"
+    )
+    add_allowance(setting)
+    if kind == "team":
+        add_allowance(setting, "user-", ", of each user of the team")
+        add_allowance(setting, "key-", ", of each key of the team")
+        setting.add_argument(
+            "--own-keys",
+            type=int,
+            default=0,
+            help="keys that each user may make for itself",
+        )
+        setting.add_argument("--own-keys-expire", help="longest lifetime of these, such as 30d")
+    setting.set_defaults(run=_set)
+    listing = commands.add_parser("list", help=f"list the {kind}s")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
+    listing.set_defaults(run=_list)
+    suspend = commands.add_parser("suspend", help=f"refuse the keys of a {kind}")
+    suspend.set_defaults(run=_suspend)
+    resume = commands.add_parser("resume", help="accept its keys again")
+    resume.set_defaults(run=_resume)
+    keys = "its keys are refused" if kind == "team" else "its keys stay usable"
+    delete = commands.add_parser("delete", help=f"delete a {kind}; {keys}")
+    delete.set_defaults(run=_delete)
+    for command in (setting, listing, suspend, resume, delete):
+        if command is not listing:
+            command.add_argument("name", help=f"name of the {kind}")
+        add_config_option(command)
+        command.set_defaults(kind=kind)
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    config, before = _loaded(arguments), None
+    fields: dict[str, Any] = {}
+    if arguments.models is not None:
+        fields["models"] = [name for name in arguments.models.split(",") if name]
+    places = {"limits": "", "per_user": "user-", "per_key": "key-"}
+    for place, prefix in places.items() if arguments.kind == "team" else (("limits", ""),):
+        if (allowance := allowance_of(arguments, prefix)) is not None:
+            fields[place] = allowance
+    if arguments.kind == "team":
+        fields["user_keys"] = arguments.own_keys
+        fields["key_lifetime"] = arguments.own_keys_expire
+    before = _find(config, arguments)
+    try:
+        after = ordered(config, arguments.kind, arguments.name, fields, before, _now())
+    except BadOrder as exc:
+        raise WrongUsage(str(exc)) from exc
+    with_records(config.store, lambda records: holders.put(records, after))
+    print(f"{arguments.name}: {'created' if before is None else 'changed'}")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    config = _loaded(arguments)
+    rows: list[tuple[str, ...]] = [("NAME", "MODELS", "LIMITS", "CREATED", "STATE")]
+    after: str | None = ""
+    while after is not None:
+        start = after
+        found, after = with_records(
+            config.store,
+            lambda records, start=start: page(records, arguments.kind, start, _PAGE),  # type: ignore[misc]
+        )
+        for holder in found:
+            if arguments.json:
+                print(json.dumps(document(holder)))
+            else:
+                rows.append(_row(holder))
+    if not arguments.json:
+        print_table(rows)
+    return 0
+
+
+def _row(holder: Holder) -> tuple[str, ...]:
+    models = "all" if holder.models is None else ",".join(holder.models)
+    shown = holder.limits.record()
+    shown.pop("budgets", None)
+    limits = [f"{name}={value}" for name, value in shown.items()]
+    told = ",".join((*limits, *holder.limits.budgets)) or "-"
+    state = "usable" if holder.suspended is None else "suspended"
+    return holder.name, models, told, f"{holder.created:%Y-%m-%d}", state
+
+
+def _suspend(arguments: argparse.Namespace) -> int:
+    return _set_suspended(arguments, _now())
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    return _set_suspended(arguments, None)
+
+
+def _set_suspended(arguments: argparse.Namespace, since: datetime | None) -> int:
+    config = _loaded(arguments)
+    holder = _found(config, arguments)
+    if (holder.suspended is None) is not (since is None):
+        changed = holder.model_copy(update={"suspended": since})
+        with_records(config.store, lambda records: holders.put(records, changed))
+    print(f"{holder.name}: {'resumed' if since is None else 'suspended'}")
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    config = _loaded(arguments)
+    holder = _found(config, arguments)
+    with_records(config.store, lambda records: holders.remove(records, holder))
+    print(f"{holder.name}: deleted")
+    return 0
+
+
+def _loaded(arguments: argparse.Namespace) -> Config:
+    config = load(arguments.config)
+    if not config.store.location.is_shared:
+        hint = "set store.url to SQLite or a Redis"
+        raise WrongUsage(f"teams and users are kept in the store: {hint}")
+    return config
+
+
+def _find(config: Config, arguments: argparse.Namespace) -> Holder | None:
+    kind, name = arguments.kind, arguments.name
+    return with_records(config.store, lambda records: find(records, kind, name))
+
+
+def _found(config: Config, arguments: argparse.Namespace) -> Holder:
+    found = _find(config, arguments)
+    if found is None:
+        raise WrongUsage(f"there is no {arguments.kind} '{arguments.name}'")
+    return found
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
