@@ -26,6 +26,7 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
 from gateway.process_state import ProcessState
+from gateway.proxy.shadow import Shadows
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
@@ -183,6 +184,7 @@ class Runtime:
         )
         if faults:
             raise CannotBuild(faults)
+        self.shadows: Shadows = Shadows() if previous is None else previous.shadows
         self.admission = admission(config)
         self.deployments = deployments(config, self.upstreams)
         sinks = TelemetrySinks(
@@ -204,6 +206,7 @@ class Runtime:
             self.streams,
             self.channels,
             self.answers,
+            self.shadows,
             state.bodies,
             state.offload,
             sinks,
@@ -285,6 +288,8 @@ class Runtime:
         for name, provider in self.providers.items():
             if successor is None or successor.providers.get(name) is not provider:
                 provider.close()
+        if successor is None:
+            await self.shadows.close()
         for upstream in self.upstreams.values():
             upstream.close()
         for one in self.hooks.values():

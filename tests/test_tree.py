@@ -75,6 +75,7 @@ ELSEWHERE = {
     "websocket/response.py": "middleware/test_plugin.py",
     "websocket/session.py": "wire/test_websocket.py",
     "websocket/upstream_session.py": "wire/test_websocket.py",
+    "proxy/shadow.py": "wire/test_mirror.py",
     "response_cache/use.py": "wire/test_cache.py",
     "routing/plain_generation.py": "wire/test_cache.py",
     "dialects/json_schema.py": "dialects/test_request_check.py",

@@ -506,6 +506,8 @@ class TraceRow(Document):
     """Times that another backend continued the answer."""
     cache: str | None = None
     """Use of the response cache: `hit`, `miss`, `refresh` or `bypass`."""
+    shadow_of: str | None = None
+    """Id of the request that it is a copy of (shadow traffic)."""
     stream: str | None = None
     """Kept stream that it began or read: the same for all requests of one stream."""
     reads: bool | None = None

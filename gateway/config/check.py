@@ -20,7 +20,7 @@ from gateway.http.request_target import split_target
 from gateway.http.urls import is_host_name
 
 _BRACKETED = re.compile(r"\[[0-9a-f:]+\]")
-_OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage", "cache")
+_OF_REQUESTS = ("check_requests", "served_headers", "cost_in_usage", "cache", "mirror")
 """Settings of a route that only requests to models have."""
 
 
@@ -138,6 +138,8 @@ def _check_deployments(name: str, model: models.Model) -> Iterator[Finding]:
 
 
 def _check_fallbacks(name: str, model: models.Model) -> Iterator[Finding]:
+    if model.mirror is not None and model.mirror.to == name:
+        yield ("models", name, "mirror", "to"), "is the model itself", None
     for index, other in enumerate(model.fallbacks):
         if other == name:
             yield ("models", name, "fallbacks", index), "is the model itself", None
@@ -167,6 +169,9 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
         yield (*path, "cache"), "stores answers of models, and the route serves none", hint
     if route.hooks:
         yield from check_hooked_route(path, route, config)
+    if route.mirror is not None and not route.models and not (route.bridge or route.issues):
+        hint = "give it `models`"
+        yield (*path, "mirror"), "copies requests to models, and the route serves none", hint
     if route.channels is not None:
         yield from check_channels((*path, "channels"), route, route.channels, config)
     if route.resume is not None and route.resume.continues:

@@ -79,6 +79,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].traces`", models.RouteTraces),
     ("`routes[].batch`", models.BatchSettings),
     ("`routes[].cache`", models.CacheSettings),
+    ("`routes[].mirror`, `models.NAME.mirror`", models.MirrorSettings),
     ("`routes[].cors`", models.CorsSettings),
     ("`routes[].resume`", models.ResumeSettings),
     ("`routes[].channels`", models.ChannelSettings),

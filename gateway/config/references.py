@@ -33,12 +33,15 @@ def check_references(document: object) -> Iterator[Finding]:
         for number, other in enumerate(_sequence(_mapping(model).get("fallbacks"))):
             place = ("models", str(name), "fallbacks", number)
             yield from _reference(file, place, "model", other)
+        mirror = ("models", str(name), "mirror", "to")
+        yield from _reference(file, mirror, "model", _to(model))
     for index, item in enumerate(_sequence(file.get("routes"))):
         route, path = _mapping(item), ("routes", index)
         yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
         yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
         bridge = (*path, "bridge", "to")
         yield from _reference(file, bridge, "route", _mapping(route.get("bridge")).get("to"))
+        yield from _reference(file, (*path, "mirror", "to"), "model", _to(route))
         channels = _mapping(route.get("channels"))
         for key in ("publish_limits", "follow_limits"):
             for number, name in enumerate(_sequence(channels.get(key))):
@@ -49,6 +52,11 @@ def check_references(document: object) -> Iterator[Finding]:
         ):
             for number, name in enumerate(_sequence(route.get(key))):
                 yield from _reference(file, (*path, key, number), kind, name)
+
+
+def _to(section: object) -> object:
+    """Return the model that a model or a route copies its requests to."""
+    return _mapping(_mapping(section).get("mirror")).get("to")
 
 
 def _reference(

@@ -148,6 +148,14 @@ class Tracing:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    def keep_copy(self, exchange: Exchange) -> None:
+        """Keep the record of a copy of a request, if that request is sampled. It is not counted as
+        usage of the caller.
+        """
+        trace = exchange.trace
+        if trace is not None and trace.sampled and self._records.wanted:
+            self._records.add(self._record(exchange, trace, Kept.SAMPLED))
+
     def _reason(self, exchange: Exchange, status: int) -> Kept | None:
         """Return the reason to keep a request that was not successful; None if there is none."""
         keep = self._options.keep
@@ -245,6 +253,8 @@ class Tracing:
         if trace.stream is not None:
             record["stream"] = trace.stream_digest
             record["reads"] = trace.reads
+        if trace.shadow_of is not None:
+            record["shadow_of"] = trace.shadow_of
         if exchange.cache is not None:
             record["cache"] = exchange.cache.status
         if exchange.voucher is not None and exchange.voucher.request_id:

@@ -149,6 +149,7 @@ class Listener:
         for connection in list(self._connections):
             connection.drain()
         self.runtime.channels.drain()
+        self.runtime.shadows.drain()
         if grace_s > 0 and not await self._empty(grace_s):
             self.logger.warning("drain_expired", open_exchanges=self.open_exchanges)
         self.cutting = True

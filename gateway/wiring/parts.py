@@ -22,6 +22,7 @@ from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
@@ -64,6 +65,7 @@ class Parts:
     streams: Streams
     channels: Channels
     answers: AnswerCache | None
+    shadows: Shadows
     bodies: BodyBudget
     offload: Offload
     sinks: TelemetrySinks

@@ -47,6 +47,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             *route.served(),
             route.early_head(),
             route.cache(),
+            route.mirror(),
             route.fallbacks(),
             route.admission(),
         ),

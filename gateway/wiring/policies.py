@@ -26,6 +26,7 @@ from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.hooks import JudgeRequests
 from gateway.middleware.limits import FirstLimits, HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
+from gateway.middleware.mirror import Mirror
 from gateway.middleware.model_rules import ApplyModelRules
 from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
@@ -48,6 +49,7 @@ from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
 from gateway.wiring.cache import cache_answers
 from gateway.wiring.channels import channel_options, sockets
+from gateway.wiring.mirror import mirror
 from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
 from gateway.wiring.prices import prices
@@ -323,6 +325,13 @@ class RoutePolicies:
         return cache_answers(
             self._config, self._route, settings, self.dialect, self._preface, cache
         )
+
+    def mirror(self) -> Mirror | None:
+        """Shadow traffic."""
+        if not self._forwards:
+            return None
+        targets = Targets(self._config, self._route, self._parts, self.dialect)
+        return mirror(self._config, self._route, self._parts, targets, self._sending)
 
     def fallbacks(self) -> Fallbacks | None:
         """Other deployments and models, if one fails."""

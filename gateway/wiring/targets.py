@@ -29,7 +29,7 @@ class Targets:
 
     def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
         self._config = config
-        self._dialect = dialect
+        self._dialect = self.dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
         self._deployments = parts.deployments

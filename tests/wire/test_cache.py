@@ -290,8 +290,10 @@ async def test_the_answer_of_a_fallback_is_not_stored(start_gateway: StartGatewa
         {"background": True},
         {"previous_response_id": "r"},
         {"messages": ["x" * 5000]},
+        {"path": "/v1/images/generations"},
+        {"path": "/v1/batches"},
     ],
-    ids=["tools", "background", "refers", "large"],
+    ids=["tools", "background", "refers", "large", "images", "batches"],
 )
 async def test_requests_with_other_effects_pass_by_the_cache(
     start_gateway: StartGateway, fields: dict[str, Any]

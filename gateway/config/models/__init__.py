@@ -19,7 +19,7 @@ from gateway.config.models.auth import (
     Provider,
     TicketProviderSettings,
 )
-from gateway.config.models.cache import CacheSettings
+from gateway.config.models.cache import CacheSettings, MirrorSettings
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.egress import ProxySettings
 from gateway.config.models.hooks import (
@@ -101,6 +101,7 @@ __all__ = [
     "Log",
     "MetricsSettings",
     "MiddlewareSettings",
+    "MirrorSettings",
     "Model",
     "ModelPrice",
     "Outliers",

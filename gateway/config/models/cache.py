@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.config.models.section import Section
-from gateway.config.types import HeaderName
-from gateway.config.units import Duration, Size
+from gateway.config.types import HeaderName, Name
+from gateway.config.units import Duration, Share, Size
 
 
 class CacheSettings(Section):
@@ -68,4 +68,24 @@ class CacheSettings(Section):
     )
     max_wait: Duration = Field(
         60.0, gt=0, le=3600.0, description="Longest time that a request waits for an equal one."
+    )
+
+
+class MirrorSettings(Section):
+    """Shadow traffic: a share of requests is copied to another model. Its answers are counted, and
+    dropped.
+    """
+
+    to: Name = Field(description="Model that gets the copies.")
+    share: Share = Field(
+        0.05, gt=0, le=1, description="Share of the requests with status 200, such as 5%."
+    )
+    concurrency: int = Field(
+        16, ge=1, le=10_000, description="Copies in progress in each worker; others are dropped."
+    )
+    timeout: Duration = Field(
+        120.0, gt=0, le=3600.0, description="Longest time of a copy; then it is cancelled."
+    )
+    max_request: Size = Field(
+        256 * 1024, ge=1024, le=4 * 1024**2, description="Largest request body that is copied."
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.config.models.cache import CacheSettings
+from gateway.config.models.cache import CacheSettings, MirrorSettings
 from gateway.config.models.channels import ChannelSettings
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import RouteTimeouts
@@ -255,6 +255,10 @@ class Route(Section):
         None,
         description="Answer a request that equals an earlier one by the stored answer; null: every "
         "request is sent to its backend.",
+    )
+    mirror: MirrorSettings | None = Field(
+        None,
+        description="Copy a share of requests to another model; replaces the `mirror` of models.",
     )
     heartbeat: Duration | None = Field(
         15.0,

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import orjson
 from pydantic import ConfigDict, Field, model_validator
 
+from gateway.config.models.cache import MirrorSettings
 from gateway.config.models.section import Section
 from gateway.config.models.upstreams import AdmissionSettings, HashKey
 from gateway.config.types import Currency, Name, ParameterName, Rate
@@ -131,6 +132,9 @@ class Model(Section):
         (),
         description="Models asked instead, in this order, when it fails, is late, is out of "
         "capacity, or refuses the prompt as too long.",
+    )
+    mirror: MirrorSettings | None = Field(
+        None, description="Copy a share of its requests to another model, to compare both."
     )
     max_output_tokens: int | None = Field(
         None,

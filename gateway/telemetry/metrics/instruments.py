@@ -318,6 +318,39 @@ HOOK_SECONDS = Instrument(
     _HOOK,
 )
 
+_SHADOW = ("route", "model", "shadow")
+SHADOW_REQUESTS = Instrument(
+    "gateway_shadow_requests",
+    _C,
+    (*_SHADOW, "result"),
+    "Copies of requests to another model (`shadow`). `result`: `ok`, `error`, `timeout`, `dropped` "
+    "(too many, or no room), `unsuitable` (not for this model), `cancelled`.",
+    "{request}",
+)
+SHADOW_DURATION = Instrument(
+    "gateway_shadow_duration_seconds",
+    _H,
+    _SHADOW,
+    "Duration of copies that succeeded, from their start to the end of the answer.",
+    "s",
+    _OPERATION,
+)
+SHADOW_FIRST_TOKEN = Instrument(
+    "gateway_shadow_time_to_first_token_seconds",
+    _H,
+    _SHADOW,
+    "Time from the start of a streamed copy to its first token.",
+    "s",
+    _FIRST_LONG,
+)
+SHADOW_TOKENS = Instrument(
+    "gateway_shadow_tokens",
+    _C,
+    (*_SHADOW, "gen_ai_token_type"),
+    "Tokens of copies, which no caller is charged for.",
+    "{token}",
+)
+
 COUNTED = (
     HTTP_DURATION,
     REQUESTS,
@@ -349,6 +382,10 @@ COUNTED = (
     UPSTREAM_ATTEMPTS,
     HOOK_CALLS,
     HOOK_SECONDS,
+    SHADOW_REQUESTS,
+    SHADOW_DURATION,
+    SHADOW_FIRST_TOKEN,
+    SHADOW_TOKENS,
 )
 """Metrics in the registry of each worker."""
 

@@ -101,6 +101,8 @@ class Trace:
     events: list[tuple[str, float, str]] = field(default_factory=list, init=False)
     """Events of the stream: name, time and detail."""
     gaps: Gaps | None = field(default=None, init=False)
+    shadow_of: str | None = field(default=None, init=False)
+    """Id of the request that this one is a copy of."""
     content: RecordedContent | None = field(default=None, init=False)
     """Prompt and answer, if the route records them."""
 

@@ -134,6 +134,7 @@ def _server(record: Mapping[str, Any], names: GenAiNames) -> Span:
                 "gateway.served_model": record.get("served"),
                 "gateway.upstream": record.get("upstream"),
                 "gateway.cache": record.get("cache"),
+                "gateway.shadow_of": record.get("shadow_of"),
                 "gateway.end": end,
                 "gateway.error": record.get("error"),
                 "gateway.reason": record.get("reason"),

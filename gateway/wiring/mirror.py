@@ -1,0 +1,40 @@
+"""Construction of shadow traffic."""
+
+from __future__ import annotations
+
+from gateway.config import Config, models
+from gateway.dialects import DIALECTS
+from gateway.middleware.mirror import Mirror, MirrorOptions, ShadowSinks
+from gateway.proxy.attempt import SendOptions
+from gateway.wiring.parts import Parts
+from gateway.wiring.targets import Targets
+
+
+def mirror(
+    config: Config, route: models.Route, parts: Parts, targets: Targets, sending: SendOptions
+) -> Mirror | None:
+    """Return the policy that copies requests of a route; None if none are copied."""
+    found: dict[str, MirrorOptions] = {}
+    for name in route.models:
+        settings = route.mirror or config.models[name].mirror
+        if settings is not None and settings.to != name:
+            found[name] = MirrorOptions(
+                settings.to,
+                targets.model(settings.to),
+                settings.share,
+                settings.concurrency,
+                settings.timeout,
+                settings.max_request,
+            )
+    if not found:
+        return None
+    sinks = parts.sinks
+    counting, log = sinks.counting, config.telemetry.log
+    shadow_sinks = ShadowSinks(
+        sinks.logger,
+        None if counting is None else counting.registry,
+        None if sinks.traced is None else sinks.traced(route),
+        log.access,
+    )
+    dialect = DIALECTS[targets.dialect]
+    return Mirror(found, sending, dialect, parts.shadows, parts.admission, shadow_sinks)
