@@ -268,6 +268,14 @@ def read(body: bytes) -> JsonBody:
     return JsonBody(body, document, model, plain=plain)
 
 
+def refuse_repeated(body: bytes) -> None:
+    """Raise RequestError if a parameter of a valid JSON object is given more than once. The gateway
+    would judge the last one; a backend may use the first, or with Ollama's `options` both.
+    """
+    if json_edits.repeats_a_key(body, "options"):
+        raise RequestError("A parameter is given more than once.")
+
+
 def read_elsewhere(body: bytes) -> JsonBody:
     """Parse a heavy body in a helper process and return it `pruned`. Raise RequestError."""
     return read(body).pruned()

@@ -107,6 +107,23 @@ def spans(body: bytes, name: bytes) -> list[tuple[int, int]]:
     return [member.value for member in _members(body, body.index(b"{")) if member.key == text]
 
 
+def repeats_a_key(body: bytes, holder: str) -> bool:
+    """Tell whether a valid JSON object has a key more than once, at its top level or in an object
+    at the top-level key `holder`, which is compared without regard to case. Parsers disagree on
+    which one counts; Go's merges objects.
+    """
+    members = _members(body, body.index(b"{"))
+    if len({member.key for member in members}) < len(members):
+        return True
+    for member in members:
+        start = member.value[0]
+        if member.key.casefold() == holder and body[start] == _OPENING[0]:
+            inner = _members(body, start)
+            if len({one.key for one in inner}) < len(inner):
+                return True
+    return False
+
+
 def _members(body: bytes, start: int) -> Sequence[_Member]:
     """Return the members of the object that begins at `start`, in their order.
 

@@ -15,7 +15,7 @@ import jsonschema_rs
 from gateway.dialects import DIALECTS
 from gateway.dialects.json_schema import Schema
 from gateway.errors import InvalidField, InvalidType, MissingField, RequestError
-from gateway.json_body import read
+from gateway.json_body import read, refuse_repeated
 
 _TYPES = {
     "string": "a string",
@@ -39,6 +39,7 @@ class RequestCheck:
 
     def violation(self, document: dict[str, Any]) -> InvalidField | None:
         """Return an error that names the first wrong field of a body; None if the body is valid.
+        Of a field that is given more than once, the last is checked: see `refuse_repeated`.
 
         The error repeats nothing of the body: neither a value, nor a name that the schema does not
         have.
@@ -103,6 +104,7 @@ def checked_elsewhere(dialect: str, path: str, body: bytes) -> None:
     """Check a body in a helper process. Raise RequestError."""
     check = check_at(dialect, path)
     assert check is not None  # the caller has found it, too
+    refuse_repeated(body)
     violation: RequestError | None = check.violation(read(body).document)
     if violation is not None:
         raise violation

@@ -28,7 +28,7 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
     have changed before is undone. Return what is to be waited for: a costly body is edited in the
     helper process.
 
-    Raise UnsupportedParameter.
+    Raise UnsupportedParameter, or RequestError for a parameter that is given more than once.
     """
     exchange = request.exchange
     before = exchange.json
@@ -37,11 +37,9 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
     body, rules = before.restored(), target.rules
     made = body
     if rules is not None and rules.changes_parameters:
-        if not body.whole:
+        if not body.whole or is_heavy(body.raw, EDITED_OBJECT_US):
             return _ruled_later(request, body, rules, reader)
         edits = rules.edits(body, exchange.path)
-        if edits and is_heavy(body.raw, EDITED_OBJECT_US):
-            return _ruled_later(request, body, rules, reader)
         if edits:
             made = body.edited(edits)
     if made is not before:

@@ -17,7 +17,7 @@ from gateway.errors import (
     RequestError,
     UnsupportedParameter,
 )
-from gateway.json_body import JsonBody
+from gateway.json_body import JsonBody, refuse_repeated
 from gateway.json_edits import REMOVED, Edits, Nested
 
 _OPTIONS = "options"
@@ -38,7 +38,9 @@ _WITH: Mapping[str, Sequence[str]] = {
     "tools": ("tool_choice", "function_call", "parallel_tool_calls"),
 }
 """Parameters that a backend refuses without another one."""
-_UNUSED: Sequence[Any] = (None, False, [], {})
+_UNLIMITED: Mapping[str, int] = {"max_tokens": -1, "top_k": 0}
+"""Parameters of which a value of this or less stands for no limit, in llama.cpp, Ollama and vLLM.
+"""
 _BYTES_PER_TOKEN = 4
 """Divisor of the estimate of a request's tokens: see `gateway/usage.py`."""
 _MOST_CHARS_PER_TOKEN = 6
@@ -98,14 +100,17 @@ class ModelRules:
         return self._parameters != _NO_RULES
 
     def edits(self, body: JsonBody, path: str) -> Edits:
-        """Return the edits of a request's parameters. Raise UnsupportedParameter."""
+        """Return the edits of a request's parameters, for bodies that are `whole`. Raise
+        UnsupportedParameter, or RequestError if a parameter is given more than once.
+        """
         rules = self._parameters
+        refuse_repeated(body.raw)
         found = _found(body.document)
         self._refuse(body, found)
         edits: dict[_Place, Any] = {}
         for name, most in rules.cap.items():
             for place, value in _all(found, name):
-                if value is not None and not _is_within(value, most):
+                if value is not None and not _is_within(name, value, most):
                     edits[place] = _number(most)
         for name in rules.drop:
             for dropped in (name, *_WITH.get(name, ())):
@@ -145,17 +150,19 @@ class ModelRules:
         return ContextLengthExceeded(needed, window)
 
     def refuses(self, body: JsonBody) -> bool:
-        """Tell whether the rules refuse a parameter of the request."""
+        """Tell whether the rules refuse a parameter of the request, or one that it repeats."""
         try:
+            if body.whole and self.changes_parameters:
+                refuse_repeated(body.raw)
             self._refuse(body, _found(body.document))
-        except UnsupportedParameter:
+        except RequestError:
             return True
         return False
 
     def _refuse(self, body: JsonBody, found: _Found) -> None:
         for name in self._parameters.refuse:
             for place, value in _all(found, name):
-                if value in _UNUSED and (body.whole or not isinstance(value, list | dict)):
+                if _is_unused(value) and (body.whole or not isinstance(value, list | dict)):
                     continue  # long values of a body that is not `whole` are empty
                 if name == "n" and value == 1:
                     continue
@@ -238,11 +245,19 @@ def _all(found: _Found, name: str) -> Iterator[tuple[_Place, Any]]:
         yield from found.get(one, ())
 
 
-def _is_within(value: Any, most: float) -> bool:
+def _is_unused(value: Any) -> bool:
+    """Tell whether a value is as good as none. A number is not: 0 is a seed, too."""
+    return value is None or value is False or (isinstance(value, list | dict) and not value)
+
+
+def _is_within(name: str, value: Any, most: float) -> bool:
     """Tell whether a value is a number up to `most`. A lenient backend may read a text as a
     number.
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and value <= most
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    unlimited = _UNLIMITED.get(name)
+    return value <= most and (unlimited is None or value > unlimited)
 
 
 def _number(value: float) -> float:

@@ -68,10 +68,35 @@ def test_a_cap_replaces_what_a_backend_might_read_as_more(value: object) -> None
     assert sent({"max_tokens": value}, cap={"max_tokens": 4096.0}) == {"max_tokens": 4096}
 
 
-def test_a_cap_holds_for_keys_in_another_case_or_given_twice() -> None:
-    asked = read(b'{"model":"m","Max_Tokens":9,"max_tokens":1,"max_tokens":9}')
+def test_a_cap_holds_for_keys_in_another_case() -> None:
+    asked = read(b'{"model":"m","Max_Tokens":9,"max_tokens":1}')
     made = asked.edited(rules(cap={"max_tokens": 5.0}).edits(asked, CHAT))
-    assert made.raw == b'{"model":"m","Max_Tokens":5,"max_tokens":5,"max_tokens":5}'
+    assert made.raw == b'{"model":"m","Max_Tokens":5,"max_tokens":1}'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"m","max_tokens":9,"max_tokens":1}',
+        b'{"model":"m","max_tokens":9,"max\\u005ftokens":1}',
+        b'{"model":"m","options":{"num_predict":9},"options":{"seed":1}}',
+        b'{"model":"m","Options":{"num_predict":9,"num_predict":1}}',
+    ],
+)
+def test_a_parameter_given_twice_cannot_pass_the_rules(raw: bytes) -> None:
+    asked, model = read(raw), rules(cap={"max_tokens": 5.0})
+    with pytest.raises(RequestError, match="more than once"):
+        model.edits(asked, CHAT)
+    assert model.refuses(asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_tokens", -1), ("n_predict", -2), ("top_k", 0), ("top_k", -1)]
+)
+def test_a_cap_replaces_a_value_that_stands_for_no_limit(name: str, value: int) -> None:
+    cap = {"max_tokens": 100.0, "top_k": 100.0, "presence_penalty": 1.0}
+    asked = {name: value, "presence_penalty": -1}
+    assert sent(asked, cap=cap) == {name: 100, "presence_penalty": -1}
 
 
 def test_parameters_in_the_options_of_ollama_are_found() -> None:
@@ -134,6 +159,12 @@ def test_a_refused_parameter_is_named(value: object) -> None:
         sent({"tools": value}, refuse=frozenset({"tools"}))
     assert refused.value.param == "tools"
     assert rules(refuse=frozenset({"tools"})).refuses(body(tools=value))
+
+
+@pytest.mark.parametrize("fields", [{"seed": 0}, {"temperature": 0.0}, {"n": 2}])
+def test_a_refused_parameter_is_refused_whatever_its_number(fields: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedParameter):
+        sent(fields, refuse=frozenset(fields))
 
 
 @pytest.mark.parametrize("fields", [{}, {"tools": None}, {"tools": []}, {"n": 1}])

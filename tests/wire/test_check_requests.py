@@ -55,6 +55,17 @@ async def test_a_wrong_field_is_named_in_the_400(
 
 
 @ROUTES
+async def test_a_wrong_field_cannot_hide_behind_a_right_one_of_its_name(
+    start_gateway: StartGateway, upstream: ScriptedUpstream, models: bool
+) -> None:
+    gateway = await start(start_gateway, upstream, models=models)
+    wrong, right = (json.dumps(one["messages"]) for one in (WRONG, RIGHT))
+    raw = f'{{"model":"llama","messages":{wrong},"messages":{right}}}'.encode()
+    assert_error(await post(gateway, raw), 400, code="invalid_request")
+    await assert_nothing_forwarded(gateway.port, upstream)
+
+
+@ROUTES
 async def test_a_right_body_passes_byte_for_byte(
     start_gateway: StartGateway, upstream: ScriptedUpstream, models: bool
 ) -> None:
