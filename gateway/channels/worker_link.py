@@ -270,16 +270,25 @@ class _Neighbour:
 
     async def _return(self) -> None:
         """Follow all channels again once the worker, or its successor, is back."""
-        while left := {k: c for k, c in self._followed.items() if not c.gone}:
+        while left := [channel for channel in self._followed.values() if not channel.gone]:
             try:
-                for channel in left.values():
-                    await self._join(channel)
+                for channel in left:
+                    await self._rejoin(channel)
             except StoreUnavailable:
                 await asyncio.sleep(_AGAIN_S)
-            except TooManyChannels:
-                return
             else:
                 return
+
+    async def _rejoin(self, channel: Channel) -> None:
+        """Follow a channel again. Its followers are disconnected if others have taken its place.
+        Raise StoreUnavailable.
+        """
+        try:
+            await self._join(channel)
+        except TooManyChannels as exc:
+            self._followed.pop(channel.key, None)
+            for follower in [*channel.followers]:
+                follower.fail(exc)
 
     def _arrived(self, channel: Channel, document: Document, events: list[bytes]) -> None:
         if "total" in document:

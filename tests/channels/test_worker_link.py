@@ -7,8 +7,14 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
+from gateway.channels.channel import Channel
+from gateway.channels.channels import Channels
+from gateway.channels.space import ChannelAddress, ChannelRetention, ChannelSpace
+from gateway.channels.worker_link import WorkerLink
+from gateway.errors import GatewayError, TooManyChannels
 from tests.channels.clients import (
     PUBLISHER,
     Reader,
@@ -22,6 +28,7 @@ from tests.channels.clients import (
 from tests.support.client import ask
 from tests.support.gateway import StartGatewayProcess
 from tests.support.tokens import Auth
+from tests.support.waiting import eventually
 
 FOLLOWERS = 12
 """Followers, of which each worker gets some."""
@@ -124,3 +131,53 @@ async def _ended(reader: Reader) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+class _Told:
+    """Follower that notes how it was disconnected."""
+
+    validity_holds = True
+
+    def __init__(self, channel: Channel) -> None:
+        self.error: GatewayError | None = None
+        self._channel = channel
+
+    def wake(self) -> None:
+        pass
+
+    def note(self) -> None:
+        pass
+
+    def fail(self, error: GatewayError) -> None:
+        self.error = error
+        del self._channel.followers[self]
+
+
+async def test_a_channel_whose_place_was_taken_holds_up_no_other(tmp_path: Path) -> None:
+    retention = ChannelRetention(events=10, size_bytes=1000, age_s=60.0)
+    space = ChannelSpace("r", retention, 1, 9, 9, drops=True, presence=False)
+    taken, free, other = (
+        ChannelAddress(key, group, space)
+        for key, group in (("0001a", "one"), ("0001b", "two"), ("0001c", "one"))
+    )
+
+    def worker(slot: int) -> Channels:
+        channels = Channels(10_000, WorkerLink(tmp_path, slot, 2))
+        channels.start()
+        return channels
+
+    here, owner = worker(0), worker(1)
+    followed = [await here.open(taken), await here.open(free)]
+    followers = [_Told(channel) for channel in followed]
+    for channel, follower in zip(followed, followers, strict=True):
+        here.join(channel, follower, b"caller")
+    await owner.close()
+    owner = worker(1)
+    owner.own(other)
+    await eventually(lambda: followers[0].error is not None)
+    assert isinstance(followers[0].error, TooManyChannels)
+    await owner.publish(free, [b"data: x\n\n"])
+    await eventually(lambda: len(followed[1].history) == 1)
+    assert followers[1].error is None
+    for channels in (here, owner):
+        await channels.close()

@@ -154,11 +154,11 @@ class RedisChannels:
             try:
                 await self._execute([("PING",)])
                 for channel in [*self._followed.values()]:
-                    await self._admit(channel.address, "followed")
+                    with contextlib.suppress(TooManyChannels):
+                        # Others have taken the places; those who follow stay.
+                        await self._admit(channel.address, "followed")
                 await self._count()
                 self._redis.changed(True)
-            except TooManyChannels:
-                pass  # others have taken the places; those who follow stay
             except StoreUnavailable as exc:
                 self._redis.changed(False, str(exc))
             if number % _LOOK_TICKS == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -218,3 +219,19 @@ async def test_the_number_of_a_tenants_channels_is_counted_together(
     refused = await ask(one.port, posting("c", b"x"), "POST")
     assert (refused.status, refused.json()["error"]["code"]) == (429, "too_many_channels")
     await publish(one, "b", "x")
+
+
+async def test_a_tenant_without_places_keeps_nobody_from_counting_followers(
+    redis: Redis, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.stores.redis.channels._KNOWN_S", 0.0)
+    one, two = [await start_gateway(shared(redis, max_channels=1)) for _ in range(2)]
+    async with Reader(one, "a") as first:
+        await first.opened()
+        (group,) = await keys(redis, "*:followed")
+        # As if the process had been paused for long.
+        others = "redis.call('DEL', KEYS[1]) redis.call('ZADD', KEYS[1], ARGV[1], 'other')"
+        await redis.command("EVAL", others, "1", group, str(time.time()))
+        async with Reader(one, "a") as second:
+            await second.opened()
+            await until_followed(two, "a", 2)
