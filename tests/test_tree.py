@@ -105,6 +105,8 @@ ELSEWHERE = {
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
     # Values that their users' tests are made of.
     "config/models/egress.py": "wire/test_egress.py",
+    "config/model_errors.py": "config/test_load.py",
+    "config/yaml_reader.py": "config/test_load.py",
     "auth/key_register.py": "admin/test_keys_api.py",
     "admin/audit.py": "admin/test_keys_api.py",
     "admin/holder_orders.py": "admin/test_holders_api.py",

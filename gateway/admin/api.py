@@ -320,6 +320,8 @@ class AdminApi:
             {
                 **await self._reload_now(),
                 "reloads": [one.document for one in reversed(self.reloader.outcomes)],
+                "included": [one.name for one in self.reloader.loaded.texts[1:]],
+                "overrides": [one.document for one in self.reloader.loaded.overrides],
                 "config": masked(self.reloader.loaded.config, in_units=in_units),
             }
         )

@@ -59,6 +59,15 @@ class AdminAuth:
         """True if a token is required."""
         return self._token is not None
 
+    def change_token(self, token: bytes | None) -> None:
+        """Require another token, and end all sessions. Whether a token is required stays as it
+        is, so None changes nothing.
+        """
+        if self._token is None or token is None or hmac.compare_digest(token, self._token):
+            return
+        self._token = token
+        self._sessions.clear()
+
     def refused_origin(
         self, request: web.Request, *, is_document: bool = False
     ) -> tuple[int, str] | None:

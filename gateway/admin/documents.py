@@ -292,8 +292,19 @@ class Reloaded(ReloadOutcome):
     """Absolute path of the configuration file."""
 
 
+class ConfigOverride(Document):
+    """A value that an environment variable has set."""
+
+    variable: str
+    path: str
+    """Place of the value, such as `server.listen`."""
+
+
 class Configuration(Document):
     file: str
+    included: list[str]
+    """Files that the file includes."""
+    overrides: list[ConfigOverride]
     last_reload: ReloadOutcome | None
     reloads: list[ReloadOutcome]
     """The last 20 since the start, the newest first."""

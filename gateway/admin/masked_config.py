@@ -26,6 +26,8 @@ def masked(config: Config, *, in_units: bool = False, only_set: bool = False) ->
     store = document.get("store", {})
     if isinstance(url := store.get("url"), str):
         store["url"] = _QUERY_PASSWORD.sub(MASK, _PASSWORD.sub(f"{MASK}@", url))
+    for provider in document.get("secret_providers", {}).values():
+        _mask_values(provider, "options")
     for upstream in document.get("upstreams", {}).values():
         _mask_values(upstream, "headers")
     for route in document.get("routes", ()):

@@ -1,7 +1,8 @@
 """Reload of the configuration: a valid file replaces the configuration of all workers, or of none.
 
-First the file is read and checked here. Then every worker builds the new runtime beside the current
-one. The workers switch only if all of them succeeded.
+First the files are read and checked here. Then every worker builds the new runtime beside the
+current one. The workers switch only if all of them succeeded. A secret that changes is applied in
+the same way, to the configuration that is served, not to what the files contain meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.config_changes import Change, changes
 from gateway.admin.fleet import Fleet, WorkerReply
-from gateway.config import Config, ConfigError, Loaded, keep, load_source
+from gateway.admin.secret_watch import SecretWatch
+from gateway.config import Config, ConfigError, Loaded, keep, load_again, load_source
+from gateway.config.load import file_versions, included_patterns
+from gateway.config.secret_sources import KnownSecrets
 
 _WATCH_S = 0.5
 _PATIENCE_S = 15.0
@@ -27,6 +31,8 @@ _AGAIN_S = 0.25
 _KEPT = 20
 """Number of reloads that are remembered."""
 _MOST_CHANGES = 200
+_ROTATION = "a secret changed"
+"""Reason of a reload that only applies other values of secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Outcome:
 
 
 class Reloader:
-    """Reload of one configuration file, for all workers."""
+    """Reload of one configuration, for all workers."""
 
     def __init__(
         self, loaded: Loaded, kept: Path, fleet: Fleet, logger: FilteringBoundLogger
@@ -73,28 +79,58 @@ class Reloader:
         """Latest reloads, oldest first."""
         self.counts: Counter[str] = Counter(ok=0, failed=0)
         """Number of reloads by outcome: `ok` or `failed`."""
+        self.on_applied: Callable[[Config], None] = lambda _: None
+        """Called with each new configuration that is served."""
         self._started = loaded.config
         self._kept = kept
         self._fleet = fleet
         self._logger = logger
         self._file = Path(loaded.source.name)
         self._one_at_a_time = asyncio.Lock()
-        self._seen = self._version()
+        self._included = loaded.included
+        self._seen = file_versions(self._file, self._included)
+        self._secrets = SecretWatch(loaded.secrets, logger)
 
     async def reload(self, why: str) -> Outcome:
-        """Read the file again, apply it if possible, and log the outcome."""
+        """Read the files again, apply them if possible, and log the outcome."""
         async with self._one_at_a_time:
-            self._seen = self._version()
-            outcome = await self._reload(why)
-            self.outcomes.append(outcome)
-            self.counts["failed" if outcome.problems else "ok"] += 1
+            # What a file includes is watched even if it is refused.
+            self._included = await asyncio.to_thread(included_patterns, self._file)
+            self._seen = file_versions(self._file, self._included)
+            try:
+                loaded = await asyncio.to_thread(load_source, self._file)
+            except ConfigError as exc:
+                outcome = self._outcome(why, *(str(problem) for problem in exc.problems))
+            else:
+                outcome = await self._apply(why, loaded)
+            self._record(outcome, why)
+        return outcome
+
+    async def refresh(self, known: KnownSecrets) -> None:
+        """Read the secrets again, and serve their values if possible. Log the outcome, unless the
+        values are the same.
+        """
+        async with self._one_at_a_time:
+            try:
+                loaded = await asyncio.to_thread(load_again, self.loaded, known)
+            except ConfigError as exc:
+                outcome = self._outcome(_ROTATION, *(str(problem) for problem in exc.problems))
+            else:
+                if loaded.config == self.loaded.config:
+                    self._secrets.serve(loaded.secrets)
+                    return
+                outcome = await self._apply(_ROTATION, loaded)
+            self._record(outcome, _ROTATION)
+
+    def _record(self, outcome: Outcome, why: str) -> None:
+        self.outcomes.append(outcome)
+        self.counts["failed" if outcome.problems else "ok"] += 1
         if outcome.problems:
             self._logger.error("reload_failed", why=why, problems=list(outcome.problems))
         else:
             changed = [one.path for one in outcome.changes]
             restart = list(outcome.restart)
             self._logger.info("reloaded", why=why, needs_restart=restart, changed=changed)
-        return outcome
 
     @property
     def last(self) -> Outcome | None:
@@ -107,24 +143,23 @@ class Reloader:
         return self._file.absolute()
 
     async def watch(self) -> None:
-        """Reload when the file changes, while `server.watch` is set. Runs until cancelled."""
-        while True:
-            await asyncio.sleep(_WATCH_S)
-            version = self._version()
-            if self.loaded.config.server.watch and version not in (None, self._seen):
-                await self.reload("the file changed")
-
-    async def _reload(self, why: str) -> Outcome:
+        """Reload when a file changes, while `server.watch` is set, and apply secrets that change.
+        Runs until cancelled.
+        """
         try:
-            loaded = load_source(self._file)
-        except ConfigError as exc:
-            return self._outcome(why, *(str(problem) for problem in exc.problems))
-        document = {
-            "text": loaded.text,
-            "name": loaded.source.name,
-            "base": str(loaded.base.absolute()),
-        }
-        replies = await self._built(document)
+            while True:
+                await asyncio.sleep(_WATCH_S)
+                if self.loaded.config.server.watch:
+                    versions = file_versions(self._file, self._included)
+                    if versions[self._file] is not None and versions != self._seen:
+                        await self.reload("the file changed")
+                if (known := self._secrets.changed()) is not None:
+                    await self.refresh(known)
+        finally:
+            self._secrets.close()
+
+    async def _apply(self, why: str, loaded: Loaded) -> Outcome:
+        replies = await self._built(loaded.document_with_secrets())
         if not all(one.ok for one in replies):
             await self._fleet.ask("POST", "/abandon")
             reasons = [
@@ -138,6 +173,8 @@ class Reloader:
         keep(loaded, self._kept)
         await self._fleet.ask("POST", "/commit")
         before, self.loaded = self.loaded.config, loaded
+        self._secrets.serve(loaded.secrets)
+        self.on_applied(loaded.config)
         return self._outcome(why, found=changes(before, loaded.config))
 
     def _outcome(self, why: str, *problems: str, found: Sequence[Change] = ()) -> Outcome:
@@ -163,26 +200,25 @@ class Reloader:
             await self._fleet.ask("POST", "/abandon")
             await asyncio.sleep(_AGAIN_S)
 
-    def _version(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
 
 def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     parts = (
         ("server.listen", old.server.listen, new.server.listen),
         ("server.tls", old.server.tls, new.server.tls),
         ("server.workers", old.server.workers, new.server.workers),
-        ("admin", old.admin, new.admin),
+        ("admin", _listens(old), _listens(new)),
         ("demo", old.demo, new.demo),
         ("telemetry.log", old.telemetry.log, new.telemetry.log),
         ("telemetry.metrics.otlp", _sends(old), _sends(new)),
         ("telemetry.traces", _collected(old), _collected(new)),
     )
     return tuple(name for name, was, will in parts if was != will)
+
+
+def _listens(config: Config) -> object:
+    """Return the admin settings. Another token takes effect at once, but not the first one."""
+    admin = config.admin
+    return None if admin is None else (admin.model_dump(exclude={"token"}), admin.token is None)
 
 
 def _sends(config: Config) -> tuple[str, float] | None:

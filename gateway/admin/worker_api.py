@@ -20,7 +20,7 @@ from gateway.admin.limits import worker_limits
 from gateway.admin.worker_metrics import WorkerMetrics
 from gateway.app import CannotBuild
 from gateway.auth.tickets import TicketProvider
-from gateway.config import ConfigError, load_source_text
+from gateway.config import ConfigError, load_document
 from gateway.exchange import Exchange
 from gateway.proxy.progress import progress
 from gateway.response_cache.store import PURGE_FILTERS, AnswerLabels
@@ -194,7 +194,7 @@ class WorkerApi:
     async def _prepare(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         try:
-            loaded = load_source_text(body["text"], name=body["name"], base=Path(body["base"]))
+            loaded = load_document(body)
             try:
                 await self._server.prepare(loaded.config)
             except CannotBuild as exc:

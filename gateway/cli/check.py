@@ -13,7 +13,7 @@ from gateway.cli.doctor.finding import CheckResult, worst
 from gateway.cli.doctor.upstreams import endpoint_findings
 from gateway.cli.failures import EXIT_CONFIG, EXIT_OK
 from gateway.config import ConfigError, Loaded, Problem
-from gateway.config.problems import ConfigPath
+from gateway.config.problems import ConfigPath, dotted, in_order
 
 
 def add_command(commands: Commands) -> None:
@@ -50,13 +50,22 @@ async def _live(loaded: Loaded, warnings: Sequence[Problem]) -> list[Problem]:
             )
             if worst(findings) is CheckResult.OK:
                 warnings = [one for one in warnings if one.path != path]
-    return sorted([*warnings, *found], key=lambda one: (one.line, one.column))
+    return in_order([*warnings, *found])
+
+
+def _print_sources(loaded: Loaded) -> None:
+    """Print which other sources the configuration has."""
+    for text in loaded.texts[1:]:
+        print(f"  includes {text.name}")
+    for one in loaded.overrides:
+        print(f"  {dotted(one.path)} is set by {one.variable}")
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """Print problems and warnings by line. Warnings alone are no failure unless `--strict`."""
     errors: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
+    loaded: Loaded | None = None
     try:
         loaded = load_given(arguments)
         warnings = loaded.warnings()
@@ -76,4 +85,6 @@ def _check(arguments: argparse.Namespace) -> int:
             print(f"{one} (warning)", file=sys.stderr)
         if not errors:
             print(f"{config_file(arguments)}: ok")
+            if loaded is not None:
+                _print_sources(loaded)
     return EXIT_CONFIG if errors or (warnings and arguments.strict) else EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TypeAlias
@@ -43,7 +44,8 @@ def load_given(arguments: argparse.Namespace) -> Loaded:
     """Load the file that was given; `-` means standard input. Raise ConfigError."""
     path = config_file(arguments)
     if str(path) == "-":
-        return load_source_text(sys.stdin.read(), name="<stdin>", base=Path())
+        text = sys.stdin.read()
+        return load_source_text(text, name="<stdin>", base=Path(), environ=os.environ)
     return load_source(path)
 
 

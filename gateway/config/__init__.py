@@ -1,4 +1,4 @@
-"""Configuration: one YAML file, which is checked completely before anything is built from it."""
+"""Configuration: YAML files, which are checked completely before anything is built from them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from gateway.config.load import (
     Loaded,
     keep,
     load,
+    load_again,
+    load_document,
     load_kept,
     load_source,
     load_source_text,
@@ -21,6 +23,8 @@ __all__ = [
     "Problem",
     "keep",
     "load",
+    "load_again",
+    "load_document",
     "load_kept",
     "load_source",
     "load_source_text",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ConfigPath = tuple[str | int, ...]
 """Path to a value, such as `("routes", 0, "auth")`."""
@@ -40,28 +40,50 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. Has every problem found, in the order of their lines."""
+    """The configuration cannot be used. Has every problem found, by file and line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = sorted(problems, key=lambda p: (p.line, p.column))
+        self.problems: Sequence[Problem] = in_order(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Name of a configuration file, and the positions of its values."""
+    """Name of a configuration file, and the positions of its values and of those in other files."""
 
     name: str
     positions: Mapping[ConfigPath, tuple[int, int]]
     """Line and column of every value; for an entry of a mapping, those of its key."""
+    files: Mapping[ConfigPath, str] = field(default_factory=dict)
+    """Names of the other sources by the path of a value; each is the source of all below it."""
 
     def problem(self, path: ConfigPath, message: str, hint: str | None = None) -> Problem:
-        """Return a problem at the position of a path, or of its longest prefix in the file."""
-        known = path
-        while known and known not in self.positions:
-            known = known[:-1]
+        """Return a problem at the position of a path, or of its longest prefix in a file."""
+        known = _longest_prefix(path, self.positions)
         line, column = self.positions.get(known, (1, 1))
-        return Problem(self.name, line, column, path, message, hint)
+        return Problem(self.file_of(known), line, column, path, message, hint)
+
+    def file_of(self, path: ConfigPath) -> str:
+        """Return the name of the file or environment variable that a value comes from."""
+        return self.files.get(_longest_prefix(path, self.files), self.name)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems by file and line. The files stay in the order of their first problems."""
+    found = list(problems)
+    files = {name: number for number, name in enumerate(dict.fromkeys(p.file for p in found))}
+    return sorted(found, key=lambda p: (files[p.file], p.line, p.column))
+
+
+def whole_file(name: str, message: str, hint: str | None = None) -> Problem:
+    """Return a problem of a whole file."""
+    return Problem(name, 1, 1, (), message, hint)
+
+
+def _longest_prefix(path: ConfigPath, known: Mapping[ConfigPath, object]) -> ConfigPath:
+    while path and path not in known:
+        path = path[:-1]
+    return path
 
 
 def _one_line(text: str) -> str:

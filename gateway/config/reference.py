@@ -20,20 +20,26 @@ _INTRO = """\
 
 # Configuration
 
-One YAML file. `gateway check FILE` prints every problem in it, each with its line; `gateway schema`
+A YAML file. `gateway check FILE` prints every problem in it, each with its line; `gateway schema`
 prints a JSON Schema for editors (kept in [config.schema.json](config.schema.json)). The commented
 [config.yaml](../config.yaml) is a complete example.
 
 - **Unknown keys are errors**, with the nearest valid key.
 - **`${NAME}`** stands for an environment variable, `${NAME:-default}` for one that may be missing
   or empty, `$${` for a plain `${`.
-- **Secrets** are never written into the file: `{env: NAME}` or `{file: PATH}`, the path seen from
-  the file's folder. They are read at start, and no log, error or listing shows one.
+- **Several files**: `include` reads [parts from other files](deploying.md#several-files).
+- **`GATEWAY_SERVER__LISTEN=...`** in the environment sets `server.listen`, and so on for every key:
+  [overrides](deploying.md#overrides-by-environment-variables).
+- **Secrets** are never written into the file: `{env: NAME}`, `{file: PATH}` (from the file's
+  folder), `{command: [PROGRAM, ...]}` or `{provider: NAME, name: ...}`. No log, error or listing
+  shows one. [They may change](operations.md#secrets-that-rotate) while the gateway runs.
 - **Durations** are `500ms`, `30s`, `5m`, `1h`, `1d`; **sizes** are `512B`, `64KiB`, `10MiB`, `1GB`.
 """
 
 _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", models.Config),
+    ("`include[]`", models.IncludeSettings),
+    ("`include[].owns`", models.OwnedNames),
     ("`server`", models.ServerSettings),
     ("`server.playground`", models.PlaygroundSettings),
     ("`server.tls`", models.ListenerTls),
@@ -86,6 +92,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`routes[].websocket`", models.WebSocket),
     ("`routes[].bridge`", models.BridgeSettings),
     ("`routes[].middleware[]`", models.MiddlewareSettings),
+    ("`secret_providers.NAME`", models.SecretProviderSettings),
     ("Secrets", Secret),
 )
 

@@ -32,7 +32,7 @@ def in_words(
         return _WORDS[kind]
     if kind in ("model_type", "model_attributes_type"):
         if context.get("class_name") == "Secret":
-            return "has to be a secret: {env: NAME} or {file: PATH}"
+            return "has to be a secret: {env: NAME}, {file: PATH} or {command: [PROGRAM]}"
         return (
             f"has to be a mapping, such as {{{fields[0]}: ...}}" if fields else _WORDS["dict_type"]
         )

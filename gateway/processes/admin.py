@@ -29,7 +29,8 @@ from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
 from gateway.admin.runner import AdminRunner
 from gateway.aiohttp_adaptor import HttpProcessingError
-from gateway.config import load_kept
+from gateway.config import Config, load_kept
+from gateway.config.secret_sources import KnownSecrets
 from gateway.processes.child import report_ready, stop_signals
 from gateway.processes.trace_collection import TraceCollection
 from gateway.telemetry.logs.control import LogControl
@@ -41,6 +42,7 @@ _EVERY_S = 0.5
 
 async def serve_admin(
     kept: Path,
+    secrets: KnownSecrets,
     workers: list[Path],
     listening: socket.socket | None,
     public: str,
@@ -49,11 +51,12 @@ async def serve_admin(
 ) -> None:
     """Serve until SIGTERM or the end of the master.
 
-    `kept` is the file with the configuration that is served, `workers` are the sockets of the
+    `kept` is the file with the configuration that is served, `secrets` are the values that the
+    master has fetched, `workers` are the sockets of the
     workers, `public` is the URL of the public listener, `status` and `master` are the pipes of a
     child. Without `listening` there is no API, but SIGHUP still reloads.
     """
-    loaded = load_kept(kept)
+    loaded = load_kept(kept, secrets)
     loop = asyncio.get_running_loop()
     log = loaded.config.telemetry.log
     control = LogControl(log.level, log.sample)
@@ -95,8 +98,6 @@ async def serve_admin(
                 stack.callback(asyncio.create_task(background).cancel)
             runner: web.AppRunner | None = None
             if listening is not None:
-                options = loaded.config.admin
-                token = options.token.reveal() if options and options.token else None
                 playground = Playground(public)
                 more = [
                     *settings.routes,
@@ -111,11 +112,12 @@ async def serve_admin(
                     *PlaygroundSocket(public).routes(),
                 ]
                 auth = AdminAuth(
-                    token,
+                    _token(loaded.config),
                     report=lambda client, count: logger.warning(
                         "admin_token_refused", client=client, count=count
                     ),
                 )
+                reloader.on_applied = lambda config: auth.change_token(_token(config))
                 api = AdminApi(
                     fleet, reloader, drained, auth, metrics, more, collector.topics, public
                 )
@@ -134,6 +136,11 @@ async def serve_admin(
             if runner is not None:
                 await runner.cleanup()
             await _collect_the_rest(collector, stop)
+
+
+def _token(config: Config) -> bytes | None:
+    options = config.admin
+    return options.token.reveal() if options is not None and options.token is not None else None
 
 
 class _Faults(logging.Handler):

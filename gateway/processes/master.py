@@ -122,6 +122,7 @@ class Master:
         listeners = self._listeners
         public, _ = listeners.urls
         workers = [socket_path(self._folder, slot) for slot in range(count)]
+        loaded = self._loaded
         children = []
         if config.demo is not None and listeners.demo is not None:
             demo, listening = config.demo, listeners.demo
@@ -143,7 +144,10 @@ class Master:
                 "admin",
                 () if listeners.admin is None else (listeners.admin,),
                 lambda status: uvloop.run(
-                    serve_admin(kept, workers, listeners.admin, public, status, self._alive)
+                    serve_admin(
+                        *(kept, loaded.secrets.inherited(), workers, listeners.admin),
+                        *(public, status, self._alive),
+                    )
                 ),
             )
         )
@@ -151,9 +155,11 @@ class Master:
 
     def _worker(self, slot: int, count: int, worker: Child) -> Callable[[int], None]:
         def run(status: int) -> None:
-            uvloop.run(
-                work(WorkerContext(slot, count, worker.keeps, self._folder, status, self._alive))
+            secrets = self._loaded.secrets.inherited()
+            context = WorkerContext(
+                slot, count, worker.keeps, self._folder, status, self._alive, secrets
             )
+            uvloop.run(work(context))
 
         return run
 

@@ -15,6 +15,7 @@ from gateway.admin.record_collector import leave_records
 from gateway.admin.worker_api import WorkerApi
 from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
+from gateway.config.secret_sources import KnownSecrets
 from gateway.process_state import ProcessState
 from gateway.processes.child import report_failure, report_ready, stop_signals
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
@@ -41,6 +42,8 @@ class WorkerContext:
     """
     master: int
     """Pipe whose other end closes when the master ends."""
+    secrets: KnownSecrets
+    """Secrets that the master has fetched."""
 
     @property
     def socket_path(self) -> Path:
@@ -56,9 +59,10 @@ def socket_path(folder: Path, slot: int) -> Path:
 async def work(context: WorkerContext) -> None:
     """Serve until SIGTERM, then drain. A second signal ends the process at once."""
     try:
-        loaded = load_kept(context.folder / CONFIG)
+        kept = (context.folder / CONFIG).read_bytes()
+        loaded = load_kept(context.folder / CONFIG, context.secrets)
         with LogWriter() as writer:
-            await _serve(context, loaded, writer)
+            await _serve(context, loaded, kept, writer)
     except ConfigError as exc:
         report_failure(context.status, str(exc), 1)
     except CannotBuild as exc:
@@ -68,7 +72,7 @@ async def work(context: WorkerContext) -> None:
         report_failure(context.status, f"gateway: {exc}", 3)
 
 
-async def _serve(context: WorkerContext, loaded: Loaded, writer: LogWriter) -> None:
+async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: LogWriter) -> None:
     signals = stop_signals(context.master)
     options = loaded.config.server
     log = loaded.config.telemetry.log
@@ -90,9 +94,8 @@ async def _serve(context: WorkerContext, loaded: Loaded, writer: LogWriter) -> N
         stack.push_async_callback(api.cleanup)
         # A reload asks only workers that can be reached, so it may have missed this one while it
         # started.
-        newest = load_kept(context.folder / CONFIG)
-        if newest.text != loaded.text:
-            await server.prepare(newest.config)
+        if (context.folder / CONFIG).read_bytes() != kept:
+            await server.prepare(load_kept(context.folder / CONFIG, context.secrets).config)
             server.commit()
         settle_garbage_collector()
         report_ready(context.status)

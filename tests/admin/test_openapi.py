@@ -19,6 +19,7 @@ from gateway.admin.api import AdminApi
 from gateway.admin.openapi import description
 from gateway.admin.pages import VIEWS
 from gateway.config import keep, load_source
+from gateway.config.secret_sources import KnownSecrets
 from gateway.processes.admin import serve_admin
 from tests.support.admin import admin, told, until
 from tests.support.client import ask, request
@@ -89,7 +90,9 @@ async def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> web.Ap
     file.write_text(config_text(simple_config("http://127.0.0.1:1"), {}))
     keep(load_source(file), tmp_path / "kept")
     with socket.socket() as listening, pytest.raises(Built):
-        await serve_admin(tmp_path / "kept", [], listening, "http://127.0.0.1:1", 0, 0)
+        await serve_admin(
+            tmp_path / "kept", KnownSecrets(), [], listening, "http://127.0.0.1:1", 0, 0
+        )
     return found[0]
 
 

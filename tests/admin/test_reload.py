@@ -243,3 +243,26 @@ async def test_a_watched_file_is_reloaded_when_it_changes(
             lambda line: line["event"] == "reloaded" and line["why"] == "the file changed"
         )
         assert (await ask(gateway.port, GET)).json() == {"from": "other"}
+
+
+async def test_included_files_are_watched_and_so_are_new_ones(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        config = simple_config(upstream.url, server={"watch": True, "workers": 2})
+        gateway = await start_gateway_process({**config, "include": ["teams/*.yaml"]})
+        teams = gateway.file.parent / "teams"
+        teams.mkdir()
+        route = "routes: [{name: NAME, path: /NAME/, auth: anonymous, upstream: main}]\n"
+        written = teams / "a.new"
+        written.write_text(route.replace("NAME", "a").replace("anonymous", "[nobody]"))
+        written.rename(teams / "a.yaml")
+        failed = await gateway.log.wait_for(lambda line: line["event"] == "reload_failed")
+        (problem,) = failed["problems"]
+        assert problem.startswith(f"{teams}/a.yaml:1:")
+        written.write_text(route.replace("NAME", "a"))
+        written.rename(teams / "a.yaml")
+        await gateway.log.wait_for(lambda line: line["event"] == "reloaded")
+        found = await told(gateway, "/api/config")
+        assert found["included"] == [f"{teams}/a.yaml"]
+        assert (await ask(gateway.port, GET.replace(b"/v1/", b"/a/"))).status == 200

@@ -104,3 +104,18 @@ async def test_a_backend_that_says_its_base_path_is_right_is_believed(
     file.write_text(config_text(one_model(f"{url}/v1"), {}))
     assert "ends in /v1" in (await called("check", str(file))).err
     assert (await called("check", "--live", str(file))).err == ""
+
+
+def test_other_sources_of_values_are_listed(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_SERVER__LISTEN", "127.0.0.1:9999")
+    (tmp_path / "teams").mkdir()
+    file.write_text(f"include: [{tmp_path}/teams]\n" + file.read_text())
+    (tmp_path / "teams/a.yaml").write_text("limits: {a: {key: subject, requests: 1/minute}}\n")
+    said = call(capsys, "check", str(file))
+    assert said.out.splitlines() == [
+        f"{file}: ok",
+        f"  includes {tmp_path}/teams/a.yaml",
+        "  server.listen is set by GATEWAY_SERVER__LISTEN",
+    ]

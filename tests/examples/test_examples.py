@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from gateway.cli.main import command_parser
+from gateway.config import load_text
 from tests.support.examples import EXAMPLES, HELLO, Prepare, sent
 from tests.support.gateway import StartGateway
 from tests.support.issuer import Issuer
@@ -214,6 +215,28 @@ async def test_a_plug_in_stamps_answers_and_refuses_outside_its_hours(
         answer = await http.post("/v1/chat/completions", json=body)
     assert answer.status_code == 503
     assert answer.json()["error"]["request_id"]
+
+
+async def test_a_key_comes_from_vault(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "plugin"))
+    (tmp_path / "token").write_text("hvs-token\n")
+    example = await prepare("plugin/vault.yaml")
+    document = yaml.safe_load(example.file.read_text())
+    kept = {"data": {"data": {"api_key": "key-from-vault"}, "metadata": {}}}
+    async with ScriptedUpstream(json_reply(kept)) as vault:
+        options = document["secret_providers"]["vault"]["options"]
+        options |= {"address": vault.url, "token_file": str(tmp_path / "token")}
+        # Loading blocks, and Vault answers in this loop.
+        config = await asyncio.to_thread(load_text, yaml.safe_dump(document))
+        (asked,) = vault.requests
+    assert asked.target == "/v1/secret/data/openai"
+    assert asked.values("X-Vault-Token") == [b"hvs-token"]
+    credentials = config.upstreams["openai"].credentials
+    assert credentials is not None
+    assert credentials.bearer is not None
+    assert credentials.bearer.reveal() == b"key-from-vault"
 
 
 def test_every_example_is_listed_and_tried() -> None:

@@ -28,6 +28,7 @@ from gateway.config.models.hooks import (
     RedactSettings,
     WebhookSettings,
 )
+from gateway.config.models.include import IncludedPath, IncludeSettings, OwnedNames
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
 from gateway.config.models.routes import (
     BatchSettings,
@@ -38,6 +39,7 @@ from gateway.config.models.routes import (
     Route,
     WebSocket,
 )
+from gateway.config.models.secret_providers import SecretProviderSettings
 from gateway.config.models.section import Section
 from gateway.config.models.served_models import (
     DeploymentSettings,
@@ -94,6 +96,7 @@ __all__ = [
     "HealthCheck",
     "Hedge",
     "HookSettings",
+    "IncludeSettings",
     "JwtProviderSettings",
     "KeepTraces",
     "Limit",
@@ -105,6 +108,7 @@ __all__ = [
     "Model",
     "ModelPrice",
     "Outliers",
+    "OwnedNames",
     "ParameterSettings",
     "PlaygroundSettings",
     "PluginHookSettings",
@@ -116,6 +120,7 @@ __all__ = [
     "Route",
     "RouteTimeouts",
     "RouteTraces",
+    "SecretProviderSettings",
     "ServerSettings",
     "ShareSettings",
     "StoreSettings",
@@ -135,6 +140,9 @@ __all__ = [
 class Config(Section):
     """Complete configuration file."""
 
+    include: tuple[IncludedPath | IncludeSettings, ...] = Field(
+        (), description="Other files that are parts of this one, such as [teams/*.yaml]."
+    )
     server: ServerSettings = Field(
         default_factory=ServerSettings, description="The public listener."
     )
@@ -147,6 +155,9 @@ class Config(Section):
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
         default_factory=dict, description="Identity providers by name."
+    )
+    secret_providers: dict[Name, SecretProviderSettings] = Field(
+        default_factory=dict, description="Plug-ins that read secrets, by name."
     )
     store: StoreSettings = Field(
         default_factory=StoreSettings, description="Where limits are counted."

@@ -37,6 +37,7 @@ export const view = {
         told.last_reload.problems.map((one) => h("li", {}, one))),
       told.last_reload?.needs_restart?.length > 0 && h("p", { class: "hint" },
         `Takes effect after a restart: ${told.last_reload.needs_restart.join(", ")}.`),
+      sources(shown),
       shown.reloads.length > 0 && reloads(shown.reloads),
       h("div", { class: "filters" }, filter(context, "find", "Key or value", { "data-filter": "" }),
         choice(context, "show", "Show", [["", "settings and defaults"], ["all", "also what is not set"]])),
@@ -86,6 +87,15 @@ function outcome(last) {
   if (!last) return h("span", { class: "quiet-text" }, "as read at the start");
   return last.ok ? state("good", `read again at ${clock(last.at)}`)
     : state("bad", `the file was refused at ${clock(last.at)}; what was served before goes on`);
+}
+
+/** Where values come from, if not from the file alone. */
+function sources({ included, overrides }) {
+  return [
+    included.length > 0 && h("p", { class: "hint" }, "Includes ", included.map((name, index) => [index ? ", " : "", h("code", {}, name)]), "."),
+    overrides.length > 0 && table("Values set by the environment", ["Setting", "Variable"], overrides.map(({ variable, path }) =>
+      h("tr", { "data-key": variable }, h("td", { class: "main-cell" }, h("code", {}, path)), h("td", {}, h("code", {}, variable))))),
+  ];
 }
 
 /** The reloads since the start, each with what it changed. The newest is open. */

@@ -1,0 +1,37 @@
+"""Section `include`: other files with parts of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gateway.config.models.section import Section
+from gateway.config.types import OneOrMore
+
+IncludedPath = Annotated[str, Field(min_length=1)]
+
+
+class OwnedNames(Section):
+    """Patterns of the names that an included file may define, such as team-a-*. The file may have
+    no other sections. `{file}` stands for the file's name without its suffix.
+    """
+
+    routes: OneOrMore | None = Field(None, description="Names of its routes.")
+    paths: OneOrMore | None = Field(None, description='Paths of its routes, such as "/{file}/*".')
+    models: OneOrMore | None = Field(None, description="Names of its models.")
+    upstreams: OneOrMore | None = Field(None, description="Names of its upstreams.")
+    limits: OneOrMore | None = Field(None, description="Names of its limits.")
+    auth: OneOrMore | None = Field(None, description="Names of its identity providers.")
+
+
+class IncludeSettings(Section):
+    """Files that are read as parts of this one; see deploying.md."""
+
+    path: IncludedPath = Field(
+        description="File, folder (its *.yaml and *.yml) or pattern such as teams/*.yaml, from "
+        "this file's folder."
+    )
+    owns: OwnedNames | None = Field(
+        None, description="What these files may define; default: everything."
+    )
