@@ -101,7 +101,7 @@ def patterns_of(document: object) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class MergedDocument:
-    """One document made of several files, with the positions of its values."""
+    """Document made of several files, with the positions of its values."""
 
     document: Any
     name: str
