@@ -25,6 +25,9 @@ def advise(config: models.Config) -> Iterator[Finding]:
         yield from _tenants(path, route, config)
         yield from _anonymous(path, route, config)
         yield from _costs(path, route, config)
+        if "cache" in route.served_headers and route.cache is None:
+            why = "tells nothing of `cache`, because the route has no cache"
+            yield (*path, "served_headers"), why, "give it `cache: {}`"
     yield from _versions(config)
 
 

@@ -16,7 +16,17 @@ from gateway.stores.makers import UNUSABLE, makers
 
 _WITHOUT_EFFECT = {
     *("name", "auth", "scopes", "limits", "limit_headers", "served_headers", "cors", "cache"),
-    *("timeouts", "traces", "heartbeat", "retry", "batch", "compress", "list_prices", "resume"),
+    *(
+        "mirror",
+        "timeouts",
+        "traces",
+        "heartbeat",
+        "retry",
+        "batch",
+        "compress",
+        "list_prices",
+        "resume",
+    ),
 }
 """Settings of a route that change no answer."""
 
@@ -86,7 +96,10 @@ def _fingerprint(config: Config, route: models.Route, dialect: str) -> bytes:
         "dialect": dialect,
         "route": route.model_dump(mode="json", exclude=_WITHOUT_EFFECT),
         "hooks": {name: config.hooks[name].model_dump(mode="json") for name in route.hooks},
-        "models": {name: model.model_dump(mode="json") for name, model in served.items()},
+        "models": {
+            name: model.model_dump(mode="json", exclude={"admission", "mirror", "scopes"})
+            for name, model in served.items()
+        },
         "upstreams": {
             name: config.upstreams[name].model_dump(mode="json") for name in sorted(upstreams)
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Config, models
+from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.middleware.mirror import Mirror, MirrorOptions, ShadowSinks
 from gateway.proxy.attempt import SendOptions
@@ -11,9 +12,11 @@ from gateway.wiring.targets import Targets
 
 
 def mirror(
-    config: Config, route: models.Route, parts: Parts, targets: Targets, sending: SendOptions
+    config: Config, route: models.Route, parts: Parts, dialect: Dialect, sending: SendOptions
 ) -> Mirror | None:
     """Return the policy that copies requests of a route; None if none are copied."""
+    # A caller's credential is for the backend that the caller asks, and for no other.
+    targets = Targets(config, route, parts, dialect, passes_credentials=False)
     found: dict[str, MirrorOptions] = {}
     for name in route.models:
         settings = route.mirror or config.models[name].mirror
@@ -36,5 +39,4 @@ def mirror(
         None if sinks.traced is None else sinks.traced(route),
         log.access,
     )
-    dialect = DIALECTS[targets.dialect]
-    return Mirror(found, sending, dialect, parts.shadows, parts.admission, shadow_sinks)
+    return Mirror(found, sending, DIALECTS[dialect], parts.shadows, parts.admission, shadow_sinks)

@@ -330,8 +330,7 @@ class RoutePolicies:
         """Shadow traffic."""
         if not self._forwards:
             return None
-        targets = Targets(self._config, self._route, self._parts, self.dialect)
-        return mirror(self._config, self._route, self._parts, targets, self._sending)
+        return mirror(self._config, self._route, self._parts, self.dialect, self._sending)
 
     def fallbacks(self) -> Fallbacks | None:
         """Other deployments and models, if one fails."""

@@ -27,9 +27,21 @@ from gateway.wiring.timeouts import timeouts_of
 class Targets:
     """Construction of a route's targets: one for each model or upstream that it may use."""
 
-    def __init__(self, config: Config, route: models.Route, parts: Parts, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        config: Config,
+        route: models.Route,
+        parts: Parts,
+        dialect: Dialect,
+        *,
+        passes_credentials: bool = True,
+    ) -> None:
+        """`passes_credentials`: an upstream without credentials of its own gets those of anonymous
+        callers, who mean this upstream.
+        """
+        self._anonymous = passes_credentials and route.auth == "anonymous"
         self._config = config
-        self._dialect = self.dialect = dialect
+        self._dialect = dialect
         self._route = route
         self._upstreams = parts.upstreams
         self._deployments = parts.deployments
@@ -95,7 +107,7 @@ class Targets:
             timeouts=timeouts_of(options.timeouts, self._route.timeouts),
             hint=hint_of(options.balance),
             fallbacks=fallbacks,
-            anonymous=self._route.auth == "anonymous",
+            anonymous=self._anonymous,
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=(

@@ -122,3 +122,10 @@ def test_a_cost_without_a_price_is_warned_of(told: dict[str, Any]) -> None:
     priced = {"m": {"upstream": "u", "price": {"input": 1, "output": 2}}}
     assert warnings(config(routes=[route(**told)], models=priced)) == []
     assert warnings(config(routes=[route(served_headers=["model"])])) == []
+
+
+def test_a_header_of_a_cache_that_is_not_there_is_warned_of() -> None:
+    why = "tells nothing of `cache`, because the route has no cache"
+    told = {"served_headers": ["cache"]}
+    assert warnings(config(routes=[route(**told)])) == [f"routes.0.served_headers: {why}"]
+    assert warnings(config(routes=[route(**told, cache={})])) == []

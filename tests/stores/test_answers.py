@@ -11,6 +11,7 @@ from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.answers import MemoryAnswers
 from gateway.stores.redis.answers import RedisAnswers
 from tests.support.redis import StartRedis
+from tests.support.redis_groups import cluster_of
 from tests.support.waiting import asked_until
 
 LABELS = AnswerLabels("route", "model", "tenant")
@@ -99,4 +100,14 @@ async def test_a_redis_that_is_gone_is_an_unavailable_store(start_redis: StartRe
     ):
         with pytest.raises(StoreUnavailable):
             await call()
+    await one.close()
+
+
+async def test_a_cluster_keeps_all_answers_on_one_node(start_redis: StartRedis) -> None:
+    node, *_ = await cluster_of(start_redis)
+    one = RedisAnswers(f"redis+cluster://127.0.0.1:{node.port}", CAP_BYTES, timeout_s=5.0)
+    for key in ("a", "b", "c", "d"):
+        await one.put(key, b"x" * 2000, LABELS, 60.0)
+    assert [await one.get(key) is not None for key in ("a", "d")] == [False, True]
+    assert await one.remove(AnswerLabels("route")) == 3
     await one.close()

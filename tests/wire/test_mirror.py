@@ -81,7 +81,8 @@ async def test_a_copy_is_sent_under_the_other_name_and_costs_nothing(
         ScriptedUpstream(json_reply(other)) as new,
     ):
         gateway = await start_gateway(config(main, new))
-        answer = await post(gateway, "X-Api-Key: callers", temperature=0.5)
+        path = "/v1/chat/completions?key=callers"
+        answer = await post(gateway, "X-Api-Key: callers", path=path, temperature=0.5)
         line = await line_of_copy(gateway)
         samples = read(gateway)
         again = await post(gateway, "Cache-Control: no-store")
@@ -90,6 +91,8 @@ async def test_a_copy_is_sent_under_the_other_name_and_costs_nothing(
     assert answer.json() == ANSWER
     assert json.loads(copy.body) == {"model": "their-own", "messages": [], "temperature": 0.5}
     assert json.loads(original.body)["model"] == "m"
+    assert (original.target, original.value("x-api-key")) == (path, b"callers")
+    assert (copy.target, copy.value("x-api-key")) == ("/v1/chat/completions", None)
     assert copy.value("x-request-id") != original.value("x-request-id")
     assert copy.value("traceparent") != original.value("traceparent")
     asked = (answer.value("x-request-id") or b"").decode()

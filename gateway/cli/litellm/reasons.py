@@ -23,6 +23,6 @@ REASONS = {
     "guardrails": "add `hooks`: see docs/guardrails.md",
     "mcp_servers": "see examples/mcp.yaml",
     "content_policy_fallbacks": "fallbacks do not depend on content policies",
-    "cache": "answers are not cached",
-    "cache_params": "answers are not cached",
+    "cache": "see routes[].cache: only equal requests share answers",
+    "cache_params": "see routes[].cache and store.url",
 }

@@ -41,4 +41,7 @@ if ARGV[2] ~= '' then
   end
 end
 redis.call('SET', KEYS[4], total)
+for index = 1, 4 do
+  redis.call('EXPIRE', KEYS[index], 31 * 86400)  -- no answer is kept for longer
+end
 return {total, evicted}
