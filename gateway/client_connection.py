@@ -145,16 +145,9 @@ class SessionRequest:
 class AnswerReceiver(Protocol):
     """Receiver of the response to a request of a session."""
 
-    def make_writer(
-        self,
-        client: ClientConnection,
-        exchange: Exchange,
-        source: BodySource | None,
-        *,
-        chunked: bool = True,
-        encoder: BodyEncoder | None = None,
-    ) -> ResponseWriter:
-        """Return the writer of a body that is written as it arrives: see `MakeWriter`."""
+    @property
+    def make_writer(self) -> MakeWriter:
+        """Maker of the writer of a body that is written as it arrives."""
 
     def head(self, status: int, fields: Mapping[str, str]) -> None:
         """Take the head."""

@@ -20,7 +20,7 @@ LAYERS = (
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),
     ("request", "known_head pending pipeline request request_body response_head"),
-    ("request", "response_writer routing session"),
+    ("request", "response_writer routing session virtual_transport"),
     ("forwarding", "hooks proxy"),
     ("bodies", "channels resume websocket"),
     ("stores", "stores"),

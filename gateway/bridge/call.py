@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gateway.bridge.answer import BridgeAnswer
 from gateway.bridge.writer import BridgeWriter
-from gateway.client_connection import Branch, ClientConnection, SessionRequest
+from gateway.client_connection import Branch, MakeWriter, SessionRequest
 from gateway.errors import GatewayError, StreamCancelled
-from gateway.exchange import Exchange
 from gateway.load.backlog import Backlog
-from gateway.response_writer import BodyEncoder, BodySource
+from gateway.virtual_transport import VirtualTransport
 
 _LOOK_BYTES = 512
 """Maximum bytes of a response that are read at once: about 60 of the smallest events."""
@@ -26,7 +26,7 @@ _TURN_BYTES = 64 * 1024
 """Maximum messages and bytes of a response that are handled in one turn of the event loop."""
 
 
-class BridgeCall(asyncio.Transport):
+class BridgeCall(VirtualTransport):
     """Client side of one request: the transport of its connection, as far as it has one, and the
     receiver of its response.
     """
@@ -120,17 +120,10 @@ class BridgeCall(asyncio.Transport):
 
     # Called by the gateway's side: the writer of the response.
 
-    def make_writer(
-        self,
-        client: ClientConnection,
-        exchange: Exchange,
-        source: BodySource | None,
-        *,
-        chunked: bool = True,
-        encoder: BodyEncoder | None = None,
-    ) -> BridgeWriter:
-        """Return the writer of the response."""
-        return BridgeWriter(self, client, exchange, source, encoder)
+    @property
+    def make_writer(self) -> MakeWriter:
+        """Maker of the writer of the response."""
+        return partial(BridgeWriter, self)
 
     @property
     def unread_bytes(self) -> int:
@@ -171,25 +164,6 @@ class BridgeCall(asyncio.Transport):
             self._closing = True
             if not self._unread:
                 self._close()
-
-    def abort(self) -> None:
-        self.close()
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        """Return 0: the socket itself handles backpressure from its client."""
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass  # the request was sent
-
-    def resume_reading(self) -> None:
-        pass
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "socket":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
-from gateway.client_connection import ClientConnection
+from gateway.client_connection import AnswerReceiver, ClientConnection
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, Exchange
 from gateway.heartbeat import COMMENT, Heartbeats
@@ -17,8 +17,8 @@ _WAITING_CAP_BYTES = 32 * 1024
 """Bytes that may wait for a slow client before the source is paused."""
 
 
-class Receiver(Protocol):
-    """Translator of the response into messages."""
+class Receiver(AnswerReceiver, Protocol):
+    """Receiver of the response that tells how it gets on."""
 
     @property
     def unread_bytes(self) -> int:
@@ -26,15 +26,6 @@ class Receiver(Protocol):
 
     def is_closing(self) -> bool:
         """Tell whether the client has left."""
-
-    def head(self, status: int, fields: Mapping[str, str]) -> None:
-        """Take the head."""
-
-    def body(self, data: bytes) -> None:
-        """Take a piece of the body."""
-
-    def complete(self) -> None:
-        """Take the end of a body that is complete."""
 
 
 class BridgeWriter:
@@ -50,7 +41,9 @@ class BridgeWriter:
         client: ClientConnection,
         exchange: Exchange,
         source: BodySource | None,
-        encoder: BodyEncoder | None,
+        *,
+        chunked: bool = True,
+        encoder: BodyEncoder | None = None,
     ) -> None:
         assert encoder is None, "a request of a bridge accepts no content coding"
         self.look: Callable[[bytes], bytes] | None = None

@@ -15,6 +15,7 @@ import orjson
 from aiohttp.hdrs import HOST
 
 from gateway.auth.principal import Principal
+from gateway.client_connection import SessionRequest
 from gateway.limiting.decision import Taken
 from gateway.limiting.demand import Counted, Demand, Kind, Level
 from gateway.request import Request
@@ -47,9 +48,7 @@ class SavedRequest:
     principal: Principal | None
     taken: Sequence[Taken]
     """Amounts that the request took of its limits."""
-    head: bytes
-    """Request line and header fields, without an end."""
-    body: bytes
+    request: SessionRequest
 
     def description(self) -> bytes:
         """Return all but the body, as bytes to store."""
@@ -60,14 +59,11 @@ class SavedRequest:
             "secure": self.secure,
             "principal": None if self.principal is None else _principal_document(self.principal),
             "taken": [_taken_document(taken) for taken in self.taken],
-            "head": self.head.decode("latin-1"),
+            "method": self.request.method,
+            "target": self.request.target,
+            "fields": [_texts(field) for field in self.request.fields],
         }
         return orjson.dumps(document)
-
-    def message(self) -> bytes:
-        """Return the request as it is sent to this gateway again."""
-        length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(self.body)
-        return b"%b%b%b" % (self.head, length, self.body)
 
 
 def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
@@ -78,10 +74,8 @@ def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
     target, decided = exchange.target, exchange.decided
     if body is None or not isinstance(target, Target) or exchange.route is None:
         return None
-    lines = [f"{request.method} {exchange.path}".encode("latin-1")]
-    if exchange.query:
-        lines.append(b"?" + exchange.query.encode("latin-1"))
-    lines.append(b" HTTP/1.1\r\nHost: %b\r\n" % request.headers[HOST].encode("latin-1"))
+    path = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
+    fields = [(b"Host", request.headers[HOST].encode("latin-1"))]
     for name, value in request.raw_headers:
         lowered = name.lower()
         if lowered in _NOT_STORED or not target.passing.find(name):
@@ -90,10 +84,14 @@ def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
             continue
         if _SECRET.search(name):
             return None
-        lines += (name, b": ", value, b"\r\n")
+        fields.append((name, value))
     if policy.way is OnDisconnect.CANCEL:
         policy = Policy(OnDisconnect.GRACE, _RETURN_S)
-    lines.append(f"{HEADER}: {policy}\r\nX-Request-ID: {exchange.request_id}\r\n".encode())
+    fields += (
+        (HEADER.encode(), str(policy).encode()),
+        (b"X-Request-ID", exchange.request_id.encode()),
+        (b"Content-Length", b"%d" % len(body)),
+    )
     return SavedRequest(
         exchange.route,
         exchange.request_id,
@@ -101,8 +99,7 @@ def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
         exchange.public_url.startswith("https:"),
         exchange.principal,
         () if decided is None else decided.taken,
-        b"".join(lines),
-        body,
+        SessionRequest(request.method, path, tuple(fields), body),
     )
 
 
@@ -110,6 +107,7 @@ def parse_saved_request(description: bytes, body: bytes) -> SavedRequest:
     """Return a stored request. Raise ValueError or KeyError if it is of another version."""
     document = orjson.loads(description)
     principal = document["principal"]
+    fields = tuple(_field(*texts) for texts in document["fields"])
     return SavedRequest(
         document["route"],
         document["request_id"],
@@ -117,8 +115,7 @@ def parse_saved_request(description: bytes, body: bytes) -> SavedRequest:
         document["secure"],
         None if principal is None else _principal(principal),
         [_taken(one) for one in document["taken"]],
-        document["head"].encode("latin-1"),
-        body,
+        SessionRequest(document["method"], document["target"], fields, body),
     )
 
 
@@ -179,3 +176,12 @@ def _taken(document: Mapping[str, Any]) -> Taken:
     fields = document["demand"]
     demand = Demand(**{**fields, "kind": Kind(fields["kind"]), "counted": Counted.STORE})
     return Taken(document["rule"], document["unit"], demand, Level(*document["level"]))
+
+
+def _texts(field: tuple[bytes, bytes]) -> tuple[str, str]:
+    name, value = field
+    return name.decode("latin-1"), value.decode("latin-1")
+
+
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("latin-1"), value.encode("latin-1")

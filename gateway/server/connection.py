@@ -90,10 +90,6 @@ class Connection(AnsweringConnection):
         """Return another connection of the same client, for a request of its session."""
         return self._listener.branch(voucher)
 
-    def vouch(self, voucher: Voucher) -> None:
-        """Lend this identity to the requests of the connection."""
-        self._voucher = voucher
-
     # -- requests ------------------------------------------------------------------------
 
     def _arrived(self) -> None:

@@ -61,7 +61,7 @@ class Server:
         runtime = Runtime(self._config, self.state)
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.state.logger)
-        runtime.streams.heir = Takeover(self._listener, runtime.streams)
+        runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
         loop = asyncio.get_running_loop()
         context = self._context()
         handshake_s = None if context is None else self._config.server.header_timeout
@@ -134,7 +134,7 @@ class Server:
         self._prepared = None
         new.start()
         self.listener.replace(new)
-        new.streams.heir = Takeover(self.listener, new.streams)
+        new.streams.heir = Takeover(self.listener.branch, new.streams)
         self.state.carry(new.config)
         self.reloads += 1
         old.retired = lambda: self._retire(old, new)

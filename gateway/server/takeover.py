@@ -8,59 +8,73 @@ the stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from gateway.bridge.writer import BridgeWriter
+from gateway.client_connection import Branch, MakeWriter
 from gateway.facts import UnfinishedAnswer, Voucher
 from gateway.resume.log import StreamLog
 from gateway.resume.saved_request import SavedRequest
 from gateway.resume.streams import Streams
-from gateway.server.connection import Connection
+from gateway.virtual_transport import VirtualTransport
 
 
 class Takeover:
     """Function that continues a stream, for `Streams.heir`."""
 
-    def __init__(self, connect: Callable[[], Connection], streams: Streams) -> None:
-        """`connect` returns a new connection."""
-        self._connect = connect
+    def __init__(self, branch: Callable[[Voucher], Branch], streams: Streams) -> None:
+        """`branch` returns a new connection for a request with this identity."""
+        self._branch = branch
         self._streams = streams
 
     def __call__(self, log: StreamLog, saved: SavedRequest) -> None:
         """Send the request that began the stream again, for the rest of its answer."""
         events = b"".join(log.pieces(0, log.size_bytes + 1))
         unfinished = UnfinishedAnswer(log.id, events, saved.taken)
-        connection = self._connect()
-        connection.vouch(Voucher(saved.principal, saved.route, "", unfinished))
-        NoClient(connection, saved, lambda: self._streams.abandon(log)).begin(saved.message())
+        branch = self._branch(Voucher(saved.principal, saved.route, "", unfinished))
+        NoClient(branch, saved, lambda: self._streams.abandon(log)).begin()
 
 
-class NoClient(asyncio.Transport):
-    """Transport without a client. It is closed as soon as the answer goes on without it."""
+class NoClient(VirtualTransport):
+    """Transport without a client, and receiver of the response. It is closed as soon as the answer
+    goes on without it.
+    """
 
-    def __init__(self, connection: Connection, saved: SavedRequest, ended: Callable[[], None]):
+    unread_bytes = 0
+
+    def __init__(self, branch: Branch, saved: SavedRequest, ended: Callable[[], None]) -> None:
         """`ended` is called when the connection is closed."""
         super().__init__()
-        self._connection = connection
+        self._branch = branch
         self._saved = saved
         self._ended = ended
         self._closing = False
 
-    def begin(self, message: bytes) -> None:
+    def begin(self) -> None:
         """Send the request."""
-        self._connection.connection_made(self)
-        if not self._closing:
-            self._connection.data_received(message)
+        self._branch.ask(self._saved.request, self, self)
 
-    # Called by the gateway's side.
+    # Called by the gateway's side: the writer of the response.
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        exchange = self._connection.exchange
-        if exchange is not None and exchange.keeper is not None:
-            self.close()
+    @property
+    def make_writer(self) -> MakeWriter:
+        """Maker of the writer of the response."""
+        return partial(BridgeWriter, self)
 
-    def writelines(self, list_of_data: Any) -> None:
-        self.write(b"")
+    def head(self, status: int, fields: Mapping[str, str]) -> None:
+        """Close if the answer goes on without a client."""
+        self._look()
+
+    def body(self, data: bytes) -> None:
+        """Close if the answer goes on without a client."""
+        self._look()
+
+    def complete(self) -> None:
+        """Do nothing: the connection closes after the response."""
+
+    # Called by the gateway's side: the connection.
 
     def is_closing(self) -> bool:
         return self._closing
@@ -70,24 +84,6 @@ class NoClient(asyncio.Transport):
             self._closing = True
             asyncio.get_running_loop().call_soon(self._lost)
 
-    def abort(self) -> None:
-        self.close()
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "peername":
             return self._saved.client_ip, 0
@@ -95,6 +91,13 @@ class NoClient(asyncio.Transport):
             return True
         return default
 
+    # -- private -----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        exchange = self._branch.exchange
+        if exchange is not None and exchange.keeper is not None:
+            self.close()
+
     def _lost(self) -> None:
-        self._connection.connection_lost(None)
+        self._branch.connection_lost(None)
         self._ended()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bridge.writer import BridgeWriter
-from gateway.client_connection import ClientConnection
+from gateway.client_connection import ClientConnection, MakeWriter
 from gateway.errors import Draining, GatewayError
 from gateway.exchange import Exchange
 
@@ -38,6 +38,10 @@ class Neighbour:
 
     def http_bytes(self, *, chunked: bool) -> bytes:
         raise AssertionError("no HTTP is written")
+
+    @property
+    def make_writer(self) -> MakeWriter:
+        raise AssertionError("there is a writer already")
 
     def is_closing(self) -> bool:
         return self.closing
@@ -72,7 +76,7 @@ class Rig:
         self.by = by = Neighbour()
         self.exchange = Exchange("POST", "127.0.0.1", trusted_peer=False)
         client = cast(ClientConnection, by)
-        self.writer = BridgeWriter(by, client, self.exchange, by, None)
+        self.writer = BridgeWriter(by, client, self.exchange, by)
 
     @property
     def body(self) -> bytes:

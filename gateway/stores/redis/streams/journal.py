@@ -370,7 +370,7 @@ class _Written:
         left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
         request: tuple[bytes, bytes] = (b"", b"")
         if saved is not None and not ends:
-            request = (saved.description(), saved.body)
+            request = (saved.description(), saved.request.body)
         told = (process, log.owner, log.cap_bytes, self.epoch, left_ms, self.ttl_s, *request)
         pipeline.execute_command(
             *("EVAL", _WRITE_META, 2, keys.meta(log.id), name, *told),
