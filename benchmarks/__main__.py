@@ -3,7 +3,8 @@
 `cost`: CPU time for each request and event, in turns. `walk`: which files a streamed chat passes.
 `counts`: instructions for each request and event. `memory`: memory of slow readers. `costs`: auth,
 limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
-cache hits of the policies. `translation`: cost of other dialects. `websockets`: cost of a message
+cache hits of the policies. `translation`: cost of other dialects. `hooks`: cost of hooks for an
+event. `websockets`: cost of a message
 and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
 random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory of a
 channel with many followers. `compression`: cost and savings of codings. `batching`: savings and
@@ -32,6 +33,7 @@ from benchmarks import (
     costs,
     counts,
     cut_streams,
+    hooks,
     journals,
     kept_streams,
     loop_holds,
@@ -181,6 +183,11 @@ def _compression(_: Namespace, __: Tools) -> Outcome:
     return {name: asdict(each) for name, each in codings.items()}, compression.render(codings)
 
 
+def _hooks(_: Namespace, __: Tools) -> Outcome:
+    of_hooks = hooks.measure()
+    return of_hooks, hooks.render(of_hooks)
+
+
 def _translation(_: Namespace, __: Tools) -> Outcome:
     dialects = translation.measure()
     return dialects, translation.render(dialects)
@@ -237,6 +244,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "batching": _batching,
     "compression": _compression,
     "translation": _translation,
+    "hooks": _hooks,
     "websockets": _websockets,
     "journals": _journals,
     "cuts": _cuts,

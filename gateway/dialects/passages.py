@@ -6,7 +6,7 @@ tool call. Image data, tool definitions and metadata are no passages.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -70,9 +70,11 @@ class Passage:
     """True in an event that repeats text which earlier events have told piece by piece."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SearchPlace:
-    """Position during the search. `names` are the members that hold texts."""
+    """Position during the search; nothing changes one. (To freeze it would triple the cost of an
+    event.) `names` are the members that hold texts.
+    """
 
     names: frozenset[str]
     role: str
@@ -90,26 +92,26 @@ _Found = tuple[Any, Any, Passage]
 
 def request_passages(document: Mapping[str, Any]) -> list[Passage]:
     """Return the texts of a request. Raise TooDeep."""
-    return [found[2] for found in _of_request(document)]
+    return [one[2] for one in _of_request(document)]
 
 
 def answer_passages(document: Mapping[str, Any]) -> list[Passage]:
     """Return the texts of a whole answer, or of one event. Raise TooDeep."""
-    return [found[2] for found in _of_answer(document)]
+    return [one[2] for one in _of_answer(document)]
 
 
 def write_request(document: dict[str, Any], texts: Mapping[int, str]) -> set[str]:
     """Replace texts of a request, by their index among its passages. Return the names of the
     members that have changed.
     """
-    return _write(list(_of_request(document)), texts)
+    return _write(_of_request(document), texts)
 
 
 def write_answer(document: dict[str, Any], texts: Mapping[int, str]) -> set[str]:
     """Replace texts of an answer or event, by their index among its passages. Return the names of
     the members that have changed. Token probabilities are removed, since they tell the old text.
     """
-    changed = _write(list(_of_answer(document)), texts)
+    changed = _write(_of_answer(document), texts)
     for name, value in document.items():
         if _without_probabilities(value):
             changed.add(name)
@@ -135,17 +137,20 @@ class _Root(str):
     __slots__ = ()
 
 
-def _of_request(document: Mapping[str, Any]) -> Iterator[_Found]:
+def _of_request(document: Mapping[str, Any]) -> list[_Found]:
+    found: list[_Found] = []
     for name in _PROMPTS:
         value = document.get(name)
         if not value:
             continue
         role = "system" if name in ("system", "instructions") else "user"
         place = _SearchPlace(_IN_REQUESTS, role, (_Root(name),), every=name in _LISTED)
-        yield from _search(document, name, value, place)
+        _search(document, name, value, place, found)
+    return found
 
 
-def _of_answer(document: Mapping[str, Any]) -> Iterator[_Found]:
+def _of_answer(document: Mapping[str, Any]) -> list[_Found]:
+    found: list[_Found] = []
     told = document.get("type")
     kind: PassageKind | None = None
     repeats = False
@@ -170,19 +175,17 @@ def _of_answer(document: Mapping[str, Any]) -> Iterator[_Found]:
         elif not isinstance(value, list | dict):
             continue
         place = _SearchPlace(_IN_ANSWERS, "assistant", (*path, _Root(name)), kind, repeats=repeats)
-        yield from _search(document, name, value, place)
+        _search(document, name, value, place, found)
+    return found
 
 
-def _search(holder: Any, name: Any, value: Any, place: _SearchPlace) -> Iterator[_Found]:
-    """Yield the texts in a value that is the member `name` of `holder`, or an item of it."""
+def _search(holder: Any, name: Any, value: Any, place: _SearchPlace, found: list[_Found]) -> None:
+    """Add the texts in a value that is the member `name` of `holder`, or an item of it."""
     if isinstance(value, str):
         if value:
             kind = place.kind or _kind_of(name)
-            yield (
-                holder,
-                name,
-                Passage(value, value, kind, place.role, place.path, place.repeats),
-            )
+            passage = Passage(value, value, kind, place.role, place.path, place.repeats)
+            found.append((holder, name, passage))
         return
     if place.depth > _DEEPEST:
         raise TooDeep
@@ -192,18 +195,18 @@ def _search(holder: Any, name: Any, value: Any, place: _SearchPlace) -> Iterator
         for index, item in enumerate(value):
             if isinstance(item, str):
                 if place.every or name in place.names:
-                    yield from _search(value, index, item, _below(place, index))
+                    _search(value, index, item, _below(place, index), found)
             elif isinstance(item, dict):
                 own = item.get("index")
                 below = _below(place, own if isinstance(own, int) else index)
-                yield from _search(value, index, item, below)
+                _search(value, index, item, below, found)
             elif isinstance(item, list):
-                yield from _search(value, index, item, _below(place, index))
+                _search(value, index, item, _below(place, index), found)
     elif isinstance(value, dict):
-        yield from _of_object(name, value, place)
+        _of_object(name, value, place, found)
 
 
-def _of_object(name: Any, value: dict[str, Any], place: _SearchPlace) -> Iterator[_Found]:
+def _of_object(name: Any, value: dict[str, Any], place: _SearchPlace, found: list[_Found]) -> None:
     role, kind = value.get("role"), value.get("type")
     if not isinstance(role, str):
         role = place.role
@@ -233,7 +236,7 @@ def _of_object(name: Any, value: dict[str, Any], place: _SearchPlace) -> Iterato
             place.repeats,
             place.depth + 1,
         )
-        yield from _search(value, member, item, below)
+        _search(value, member, item, below, found)
 
 
 def _below(place: _SearchPlace, index: int) -> _SearchPlace:

@@ -43,8 +43,13 @@ class Hooked:
 
     @property
     def is_changed(self) -> bool:
-        """True if a text differs from the one that arrived."""
-        return bool(self.changes)
+        """True if a text differs from the one that arrived. Raise TypeError for one that is no
+        text.
+        """
+        for passage in self.passages:
+            if passage.text is not passage.original and passage.text != passage.original:
+                return bool(self.changes)
+        return False
 
     @property
     def changes(self) -> dict[int, str]:

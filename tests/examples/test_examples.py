@@ -239,6 +239,31 @@ async def test_a_key_comes_from_vault(
     assert credentials.bearer.reveal() == b"key-from-vault"
 
 
+async def test_a_hook_refuses_requests_and_replaces_words_of_streams(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "plugin"))
+    example = await prepare("plugin/hooks.yaml")
+    await example.serve()
+    body = {"model": "demo", "stream": True, "messages": HELLO}
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        answer = await http.post("/v1/chat/completions", json=body)
+        deltas = [
+            choice["delta"].get("content", "")
+            for line in answer.text.splitlines()
+            if line.startswith("data: {")
+            for choice in json.loads(line.removeprefix("data: "))["choices"]
+        ]
+        words = "".join(deltas).split()
+        assert "&" in words
+        assert "and" not in words
+        assert answer.text.endswith("data: [DONE]\n\n")
+        body["messages"] = [{"role": "user", "content": "Who is voldemort?"}]
+        refused = await http.post("/v1/chat/completions", json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "We do not talk about this here."
+
+
 def test_every_example_is_listed_and_tried() -> None:
     names = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml")}
     listed = set(re.findall(r"\]\(([\w./-]+)\)", (EXAMPLES / "README.md").read_text()))

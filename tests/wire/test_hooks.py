@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +148,22 @@ async def test_a_costly_body_is_judged_in_the_helper_process(start_gateway: Star
         await ask(gateway.port, post(messages=messages), "POST", patience_s=30)
     (sent,) = upstream.requests
     assert json.loads(sent.body)["messages"][-1]["content"] == "HELLO 14999"
+
+
+async def test_the_documented_hook_works(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/guardrails.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "documented_hooks.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = {"type": "plugin", "use": "documented_hooks.Words", "options": {"word": "darn"}}
+    events = [chunk_of(part) for part in ("a da", "rn day")]
+    async with ScriptedUpstream(sse_reply([*events, DONE])) as upstream:
+        gateway = await start_gateway(config(upstream, words))
+        data, _ = await streamed(gateway)
+        assert text_of(data) == "a *** day"
+        assert (await chat(gateway, "darn")).status == 400
 
 
 # -- whole answers ------------------------------------------------------------------------------
