@@ -31,11 +31,12 @@ routes: [{name: openai, path: /v1/, auth: [demo], models: [demo]}]
 """
 
 
-def test_serve_says_the_same_of_a_plug_in_as_check(
+async def test_serve_says_the_same_of_a_plug_in_as_check(
     capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
     file.write_text(config_text(simple_config(NOWHERE, middleware=[{"use": "no.such"}]), {}))
-    said = call(capsys, "serve", "--config", str(file))
+    # A process of its own: the master forks, and takes SIGCHLD, which the event loops here need.
+    said = await run("serve", "--config", str(file))
     assert said.code == 1
     assert said.err == call(capsys, "check", str(file)).err
 

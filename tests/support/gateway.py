@@ -273,7 +273,8 @@ class GatewayProcess:
                     await process.wait()
             except TimeoutError:
                 process.kill()
-                await process.wait()
+                async with asyncio.timeout(_LEAK_GRACE_S):
+                    await process.wait()
         _, unended = await asyncio.wait(self._readers, timeout=_LEAK_GRACE_S)
         if unended:  # a successor still runs, and writes to the same pipes
             with suppress(ProcessLookupError):
