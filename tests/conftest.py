@@ -8,7 +8,7 @@ import gc
 import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from hypothesis import settings
 from playwright.async_api import Browser, async_playwright
 
 from tests.support.figures import Figure, Report, table
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import (
     Footprint,
     GatewayProcess,
@@ -90,8 +91,19 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
     assert not faults, "; ".join(faults)
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Starts gateway processes sooner."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayProcess]:
+async def start_gateway_process(
+    request: pytest.FixtureRequest, tmp_path: Path, fork_server: ForkServer
+) -> AsyncIterator[StartGatewayProcess]:
+    forked = request.node.get_closest_marker("own_program") is None
     running: list[GatewayProcess] = []
     numbers = itertools.count()  # several may start at the same time
 
@@ -103,7 +115,14 @@ async def start_gateway_process(tmp_path: Path) -> AsyncIterator[StartGatewayPro
         **sections: Any,
     ) -> GatewayProcess:
         file = tmp_path / f"gateway-{next(numbers)}.yaml"
-        gateway = GatewayProcess(config, sections, file, nofile=nofile, first=first)
+        gateway = GatewayProcess(
+            config,
+            sections,
+            file,
+            nofile=nofile,
+            first=first,
+            fork_server=fork_server if forked else None,
+        )
         await gateway.start()
         running.append(gateway)
         return gateway

@@ -16,6 +16,7 @@ from playwright.async_api import Browser, expect
 
 from gateway.demo import DemoBackend
 from tests.support.browser import Opened, OpenPage, Screen
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE
 from tests.support.upstream import ScriptedUpstream, stepped_stream
@@ -41,14 +42,20 @@ async def stepped() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def gateway(
-    backend: DemoBackend, stepped: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+    backend: DemoBackend,
+    stepped: ScriptedUpstream,
+    tmp_path_factory: pytest.TempPathFactory,
+    fork_server: ForkServer,
 ) -> AsyncIterator[GatewayProcess]:
     """Two workers, limits and a budget, endpoints that are not there, and all traces kept."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(SECRET_VARIABLE, SECRET)
         running = GatewayProcess(
-            _config(folder, backend.url, stepped.url), {}, folder / "gateway.yaml"
+            _config(folder, backend.url, stepped.url),
+            {},
+            folder / "gateway.yaml",
+            fork_server=fork_server,
         )
         await running.start()
         yield running
@@ -58,7 +65,7 @@ async def gateway(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def closed_gateway(
-    backend: DemoBackend, tmp_path_factory: pytest.TempPathFactory
+    backend: DemoBackend, tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer
 ) -> AsyncIterator[GatewayProcess]:
     """One whose admin listener asks for a token."""
     folder = tmp_path_factory.mktemp("closed")
@@ -66,7 +73,10 @@ async def closed_gateway(
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ADMIN_TOKEN", ADMIN_TOKEN)
         running = GatewayProcess(
-            simple_config(backend.url), {"admin": admin}, folder / "gateway.yaml"
+            simple_config(backend.url),
+            {"admin": admin},
+            folder / "gateway.yaml",
+            fork_server=fork_server,
         )
         await running.start()
         yield running

@@ -11,6 +11,7 @@ from playwright.async_api import Browser, expect
 
 from tests.support.admin import admin
 from tests.support.browser import Opened, OpenPage, Screen
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess, simple_config
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,13 +31,14 @@ async def test_the_configuration_is_shown_without_secrets_and_searched(
 
 
 async def test_a_reload_says_what_it_changed_and_what_asked_for_it(
-    chromium: Browser, tmp_path: Path
+    chromium: Browser, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     headers = {"X-Key": "canary-one"}
     gateway = GatewayProcess(
         simple_config("http://127.0.0.1:9", upstream={"headers": headers}),
         {},
         tmp_path / "gateway.yaml",
+        fork_server=fork_server,
     )
     await gateway.start()
     try:

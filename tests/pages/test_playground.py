@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.admin import told, until
 from tests.support.browser import OpenPage
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import bearer
 from tests.support.upstream import Request, ScriptedUpstream, raw_reply, reply
@@ -176,11 +177,13 @@ def _asked(upstream: ScriptedUpstream) -> int:
 
 
 async def test_a_backends_page_and_a_neighbours_get_nothing_of_the_admin_origin(
-    chromium: Browser, tmp_path: Path
+    chromium: Browser, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     """The backend's script neither runs here, nor becomes a worker, nor asks from elsewhere."""
     async with ScriptedUpstream(raw_reply(hostile)) as upstream:
-        gateway = GatewayProcess(simple_config(upstream.url), {}, tmp_path / "gateway.yaml")
+        gateway = GatewayProcess(
+            simple_config(upstream.url), {}, tmp_path / "gateway.yaml", fork_server=fork_server
+        )
         await gateway.start()
         context = await chromium.new_context()
         try:

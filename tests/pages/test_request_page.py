@@ -11,6 +11,7 @@ from playwright.async_api import expect
 from gateway.demo import DemoBackend
 from tests.pages.conftest import ADMIN_TOKEN
 from tests.support.browser import OpenPage, Screen
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.pages import asked, client, kept, wide
 
@@ -106,11 +107,14 @@ async def test_a_reader_under_way_and_the_request_that_began_its_stream_lead_to_
 
 
 async def test_the_access_line_is_a_table_where_it_was_not_logged(
-    backend: DemoBackend, open_page: OpenPage, tmp_path: Path
+    backend: DemoBackend, open_page: OpenPage, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     telemetry = {"log": {"format": "json", "sample": 0.0}, "traces": {"sample": 1.0}}
     running = GatewayProcess(
-        simple_config(backend.url), {"telemetry": telemetry}, tmp_path / "gateway.yaml"
+        simple_config(backend.url),
+        {"telemetry": telemetry},
+        tmp_path / "gateway.yaml",
+        fork_server=fork_server,
     )
     await running.start()
     try:

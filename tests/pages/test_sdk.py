@@ -9,6 +9,7 @@ from aiohttp import web
 from playwright.async_api import Browser
 
 from gateway.demo import DemoBackend
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, bearer
 
@@ -35,7 +36,7 @@ async def _page(_: web.Request) -> web.Response:
 
 
 async def test_openais_sdk_streams_from_a_page_of_another_origin(
-    chromium: Browser, backend: DemoBackend, tmp_path: Path
+    chromium: Browser, backend: DemoBackend, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     app = web.Application()
     app.router.add_get("/", _page)
@@ -48,7 +49,7 @@ async def test_openais_sdk_streams_from_a_page_of_another_origin(
     config = {**simple_config(backend.url, auth=["corp"], cors=cors), "auth": CORP}
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(SECRET_VARIABLE, SECRET)
-        gateway = GatewayProcess(config, {}, tmp_path / "gateway.yaml")
+        gateway = GatewayProcess(config, {}, tmp_path / "gateway.yaml", fork_server=fork_server)
         await gateway.start()
     context = await chromium.new_context()
     try:

@@ -29,6 +29,7 @@ GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+@pytest.mark.own_program
 async def test_a_worker_shares_the_memory_of_what_its_master_loaded(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_crash_loop_is_noticed_and_slowed_down(
         assert config["server"]["keepalive"] == 33.0
 
 
+@pytest.mark.own_program
 async def test_a_worker_in_a_crash_loop_comes_back_with_a_share(
     start_gateway_process: StartGatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.resume.streams import ask, follow, post, stream_id
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
@@ -46,6 +48,7 @@ async def test_a_finished_stream_is_kept_for_its_time(start_gateway: StartGatewa
         assert len(upstream.requests) == 2
 
 
+@pytest.mark.own_program
 async def test_e11_memory_stays_within_the_cap(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:

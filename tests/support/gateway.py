@@ -26,6 +26,7 @@ from gateway.process_state import ProcessState
 from gateway.processes.sockets import bind
 from gateway.server.serving import Server
 from gateway.telemetry.logs.logger import make_logger
+from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.waiting import eventually
 
 LogLine = dict[str, Any]
@@ -200,7 +201,8 @@ class GatewayProcess:
     """Process that runs `gateway serve`.
 
     `nofile` is its file descriptor limit. `first` is Python code that runs before the gateway's,
-    for example to set a wrong clock. Memory and CPU are read from /proc (Linux).
+    for example to set a wrong clock. Without either, and with a `fork_server`, that server starts
+    it. Memory and CPU are read from /proc (Linux).
     """
 
     def __init__(
@@ -211,6 +213,7 @@ class GatewayProcess:
         *,
         nofile: int | None = None,
         first: str = "",
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.log = LogLines()
         self.errors = bytearray()
@@ -224,19 +227,13 @@ class GatewayProcess:
         self.file.write_text(config_text(config, sections))
         self._nofile = nofile
         self._program = f"{first}\nimport sys; from gateway.cli import main; sys.exit(main())"
-        self._process: asyncio.subprocess.Process | None = None
+        self._fork_server = None if nofile or first else fork_server
+        self._process: asyncio.subprocess.Process | ForkedProcess | None = None
         self._readers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the process, and return when it listens."""
-        self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", self._program, "serve", "--config", str(self.file)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=self._limit,
-        )
+        self._process = process = await self._begin("serve", "--config", str(self.file))
         assert process.stdout is not None
         assert process.stderr is not None
         self._readers = [
@@ -262,6 +259,18 @@ class GatewayProcess:
         finally:
             ready.cancel()
             ended.cancel()
+
+    async def _begin(self, *arguments: str) -> asyncio.subprocess.Process | ForkedProcess:
+        if self._fork_server is not None:
+            return await self._fork_server.start(arguments)
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", self._program, *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=self._limit,
+        )
 
     async def stop(self) -> None:
         """End the process: by SIGTERM, or by force if it does not end within a grace time."""
@@ -324,7 +333,7 @@ class GatewayProcess:
         async with asyncio.timeout(_PATIENCE_S):
             return await self._running().wait()
 
-    def _running(self) -> asyncio.subprocess.Process:
+    def _running(self) -> asyncio.subprocess.Process | ForkedProcess:
         assert self._process is not None, "not started"
         return self._process
 

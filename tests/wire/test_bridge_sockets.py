@@ -323,6 +323,7 @@ async def test_after_a_reload_sockets_stay_and_begin_by_the_new_configuration(
             assert (await client.end_of("a"))[-1]["type"] == "done"
 
 
+@pytest.mark.own_program
 async def test_an_idle_socket_takes_little(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:

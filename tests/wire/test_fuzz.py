@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.demo import DemoBackend
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import GatewayProcess
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, bearer
 from tests.support.websocket import CLOSE, frame
@@ -387,11 +388,15 @@ def config(folder: Path, demo: str) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
+async def gateway(
+    tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer
+) -> AsyncIterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("fuzz")
     demo = DemoBackend(pace_s=0.0)
     await demo.start("127.0.0.1", 0)
-    running = GatewayProcess(config(folder, demo.url), {}, folder / "gateway.yaml")
+    running = GatewayProcess(
+        config(folder, demo.url), {}, folder / "gateway.yaml", fork_server=fork_server
+    )
     try:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv(SECRET_VARIABLE, SECRET)

@@ -374,6 +374,7 @@ async def test_what_the_helper_refuses_is_told_as_if_it_were_here(
 
 
 @pytest.mark.parametrize("limit", [{"requests": "1/day"}, {"requests": "9999/day"}])
+@pytest.mark.own_program
 async def test_eighty_slow_uploads_take_no_more_than_the_memory_for_bodies(
     start_gateway_process: StartGatewayProcess, limit: dict[str, Any], report: Report
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.client import RawClient, request
 from tests.support.control import Control, beside_control, control_request
 from tests.support.figures import Report
@@ -36,6 +38,7 @@ async def count_body(connection: UpstreamConnection) -> None:
         await connection.read_request()
 
 
+@pytest.mark.own_program
 async def test_p9_a_million_chunks_of_one_byte_cost_bounded_cpu_and_memory(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
@@ -65,6 +68,7 @@ async def test_p9_a_million_chunks_of_one_byte_cost_bounded_cpu_and_memory(
         assert control.p99_ms < 1000
 
 
+@pytest.mark.own_program
 async def test_p9_long_chunk_extensions_are_bounded_and_not_forwarded(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
@@ -90,6 +94,7 @@ async def test_p9_long_chunk_extensions_are_bounded_and_not_forwarded(
         assert grown < 16 * MIB
 
 
+@pytest.mark.own_program
 async def test_p9_a_chunk_extension_without_end_is_cut_or_held_in_no_memory(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
@@ -107,6 +112,7 @@ async def test_p9_a_chunk_extension_without_end_is_cut_or_held_in_no_memory(
         await control_request(gateway.port)
 
 
+@pytest.mark.own_program
 async def test_p10_100_000_trailers_close_the_connection(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
@@ -131,6 +137,7 @@ async def test_p10_100_000_trailers_close_the_connection(
         await control_request(gateway.port)
 
 
+@pytest.mark.own_program
 async def test_p11_10_000_pipelined_requests_wait_in_the_socket_not_in_memory(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:

@@ -231,6 +231,7 @@ def bomb() -> bytes:
     return gzip.compress(bytes(256 * MIB), compresslevel=9)
 
 
+@pytest.mark.own_program
 async def test_b4_a_gzip_bomb_passes_opaque_where_bodies_are_streamed(
     start_gateway_process: StartGatewayProcess, bomb: bytes, report: Report
 ) -> None:
@@ -256,6 +257,7 @@ async def test_b4_a_gzip_bomb_passes_opaque_where_bodies_are_streamed(
         assert grown < 8 * MIB
 
 
+@pytest.mark.own_program
 async def test_b4_a_gzip_bomb_is_unpacked_up_to_the_cap_only(
     start_gateway_process: StartGatewayProcess, bomb: bytes, report: Report
 ) -> None:

@@ -343,6 +343,7 @@ SOCKET_BUFFER = 32 * KIB  # Linux doubles it
 
 
 @pytest.mark.long
+@pytest.mark.own_program
 async def test_s3_slow_readers_of_streams_cost_at_most_128_kib_each(
     start_gateway_process: StartGatewayProcess,
     pytestconfig: pytest.Config,

@@ -626,6 +626,7 @@ def packed(size_bytes: int) -> bytes:
     return (packer.compress(bytes(size_bytes)) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+@pytest.mark.own_program
 async def test_w3_to_w6_floods_are_cut_and_cost_little(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:
