@@ -12,6 +12,7 @@ import pytest
 
 from gateway.config import ConfigError, load_text
 from tests.support.admin import admin
+from tests.support.bridge import bridge_client, bridged, texts
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.gateway import (
     StartGateway,
@@ -20,7 +21,7 @@ from tests.support.gateway import (
     simple_config,
 )
 from tests.support.metrics import read, scraped_until
-from tests.support.redis import StartRedis
+from tests.support.redis import SlowLink, StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import (
     STREAM_HEAD,
@@ -528,3 +529,69 @@ async def test_without_redis_every_request_is_a_miss(
 def test_a_route_without_models_cannot_have_a_cache() -> None:
     with pytest.raises(ConfigError, match="stores answers of models"):
         load_text(config_text(simple_config("http://127.0.0.1:1", cache={}), {}))
+
+
+async def test_a_redis_that_hangs_delays_one_request(
+    start_gateway: StartGateway, start_redis: StartRedis
+) -> None:
+    async with (
+        ScriptedUpstream(numbered()) as upstream,
+        SlowLink(await start_redis()) as link,
+    ):
+        gateway = await start_gateway({**config(upstream), "store": {"url": link.url}})
+        await post(gateway)
+        link.delay_s = 1.0
+        answers = [await post(gateway) for _ in range(10)]
+        lines = [line for line in gateway.log_lines if line.get("event") == "request"]
+    assert [(one.status, state(one)) for one in answers] == [(200, "miss")] * 10
+    assert sum(line["duration_ms"] > 400 for line in lines) == 1
+
+
+async def test_a_stored_stream_of_lines_is_replayed(start_gateway: StartGateway) -> None:
+    head = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+    lines = [b'{"message":{"content":"Hi"},"done":false}\n', b'{"done":true,"eval_count":3}\n']
+    async with ScriptedUpstream(sse_reply(lines, head=head)) as upstream:
+        document = config(upstream, dialect="ollama", path="/api/")
+        document["upstreams"]["u0"]["dialect"] = "ollama"
+        gateway = await start_gateway(document)
+        first, second = [await post(gateway, path="/api/chat") for _ in range(2)]
+    assert (state(first), state(second)) == ("miss", "hit")
+    assert second.body == first.body == b"".join(lines)
+    assert second.value("content-type") == b"application/x-ndjson"
+
+
+async def test_a_bridge_gets_stored_answers_event_by_event(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        document = bridged(upstream.url)
+        del document["routes"][0]["upstream"]
+        document["routes"][0] |= {"cache": {}, "models": ["m"]}
+        document["models"] = {"m": {"upstream": "main"}}
+        gateway = await start_gateway(document)
+        heard = []
+        async with bridge_client(gateway.port) as client:
+            for tag in ("a", "b"):
+                await client.create(tag, body={"model": "m", "messages": []})
+                heard.append(await client.end_of(tag))
+        assert len(upstream.requests) == 1
+    assert texts(heard[0]) == texts(heard[1])
+    assert heard[1][-1]["type"] == "done"
+
+
+async def test_a_slow_reader_of_a_large_stored_stream_gets_all_of_it(
+    start_gateway: StartGateway,
+) -> None:
+    text = json.dumps({"choices": [{"delta": {"content": "x" * 60_000}}]}).encode()
+    events = [b"data: %b\n\n" % text] * 15 + [*EVENTS]
+    body = json.dumps({"model": "m", "messages": [], "stream": True}).encode()
+    raw = request("POST", "/v1/chat/completions", body=body)
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        gateway = await start_gateway(config(upstream))
+        await post(gateway, stream=True)
+        async with RawClient(gateway.port) as client:
+            client.pause_reading()
+            await client.send(raw)
+            await gateway.wait_for_log(lambda line: line.get("cache") == "hit")
+            client.resume_reading()
+            response = await client.read_response("POST")
+    assert state(response) == "hit"
+    assert response.body == b"".join(events)
