@@ -39,7 +39,7 @@ from gateway.wiring.auth import providers
 from gateway.wiring.cache import answer_cache, caches
 from gateway.wiring.channels import channels, has_channels
 from gateway.wiring.deployments import deployments
-from gateway.wiring.hooks import hooks
+from gateway.wiring.hooks import Hooks, hooks
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
@@ -95,7 +95,7 @@ class Runtime:
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
         )
         loaded = plugins(config, faults)
-        self.hooks = hooks(
+        self.hooks: Hooks = hooks(
             config,
             HookSinks(
                 None if config.telemetry.metrics is None else state.registry,
@@ -104,6 +104,7 @@ class Runtime:
                 ),
             ),
             faults,
+            {} if previous is None else previous.hooks.searches,
         )
         same_store = previous is not None and previous.config.store == config.store
         opened = (
@@ -292,8 +293,7 @@ class Runtime:
             await self.shadows.close()
         for upstream in self.upstreams.values():
             upstream.close()
-        for one in self.hooks.values():
-            await one.close()
+        await self.hooks.close()
         if successor is None or successor.streams is not self.streams:
             await self.streams.close()
         if successor is None or successor.channels is not self.channels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gateway.config import models
@@ -9,12 +10,16 @@ from gateway.config.check_upstreams import check_proxy
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 
+_TOKEN = re.compile(rb"[\x21-\x7e]+")
+
 
 def check_hook(path: ConfigPath, hook: models.HookSettings) -> Iterator[Finding]:
     """Yield the problems of one hook."""
     if not isinstance(hook, models.WebhookSettings):
         return
     yield from check_proxy((*path, "proxy"), hook.proxy)
+    if hook.token is not None and not _TOKEN.fullmatch(hook.token.reveal()):
+        yield (*path, "token"), "has characters that no header can have", None
     if hook.model is not None and hook.format != "openai":
         yield (*path, "model"), "belongs to `format: openai`", None
     if hook.request == "none" and not hook.answer:

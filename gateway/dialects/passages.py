@@ -56,7 +56,7 @@ class PassageKind(StrEnum):
 
 @dataclass(slots=True)
 class Passage:
-    """One text. Assign to `text` to change it."""
+    """Text of a request, answer or event. Assign to `text` to change it."""
 
     text: str
     original: str
@@ -65,7 +65,7 @@ class Passage:
     role: str
     """Role of its message; `system`, `user` or `assistant` where the API does not tell one."""
     key: Hashable = None
-    """In an event: the text that this is a piece of."""
+    """Identity of the text of which this is a piece, in an event."""
     repeats: bool = False
     """True in an event that repeats text which earlier events have told piece by piece."""
 

@@ -1,4 +1,4 @@
-"""What hooks read and change: requests, whole answers, events and windows of a stream.
+"""Requests, whole answers and windows of streams, for hooks to read and change.
 
 Together with `Refused`, these classes are the interface for hooks from outside.
 """
@@ -38,7 +38,7 @@ class Hooked:
 
     @property
     def text(self) -> str:
-        """All texts together, with a line between each two."""
+        """Text of all passages, separated by line ends."""
         return "\n".join(passage.text for passage in self.passages)
 
     @property

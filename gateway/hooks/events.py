@@ -1,4 +1,4 @@
-"""One event of a streamed answer, as hooks see it."""
+"""Event of a streamed answer, for hooks to read and change."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ ALL_AT_ONCE = 0
 
 
 class HookPhase(StrEnum):
-    """What a hook is called with."""
+    """Kind of what a hook judges."""
 
     REQUEST = "request"
     ANSWER = "answer"
@@ -46,7 +46,7 @@ class _Outcome(StrEnum):
 
 
 class Subject(Protocol):
-    """What a hook reads and may change."""
+    """Content that a hook reads and may change."""
 
     @property
     def exchange(self) -> Exchange:
@@ -68,7 +68,7 @@ Method = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class HookSinks:
-    """Where calls of hooks are counted and failures reported."""
+    """Registry that counts the calls of hooks, and the report of failures."""
 
     registry: Registry | None
     report: Callable[[str, str, str, str], None]

@@ -24,7 +24,7 @@ _Judged = Sequence[tuple[Hashable, TextWindow]]
 
 
 class HookStage(Protocol):
-    """One hook's part of a stream."""
+    """Part of one hook in a stream."""
 
     @property
     def held(self) -> Sequence[HookedEvent]:

@@ -29,7 +29,7 @@ _QUEUED_CAP_BYTES = 64 * 1024
 
 
 class HookedStream:
-    """One streamed answer. `response` is what to relay."""
+    """Streamed answer of one request. `response` is the one to relay."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ _HELD_CAP_BYTES = 1024 * 1024
 
 
 class _Text:
-    """One text of the stream: the pieces in held events, and the part that was sent."""
+    """Text of a stream: the pieces in held events, and the part that was sent."""
 
     __slots__ = ("before", "kind", "original", "pieces", "sent", "sent_chars", "size")
 

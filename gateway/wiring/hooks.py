@@ -16,6 +16,8 @@ from gateway.hooks.redact import Find, RedactOptions, Redactor, RedactorNotMade,
 from gateway.hooks.webhook import Webhook, WebhookFormat, WebhookOptions
 from gateway.wiring.egress import proxy_of
 
+_Searches = Mapping[RedactOptions, Find]
+
 
 @dataclass(frozen=True, slots=True)
 class RouteHooks:
@@ -33,19 +35,33 @@ class RouteHooks:
                 await one.hook.close()
 
 
-Hooks = Mapping[str, RouteHooks]
-"""Hooks of each route that has some, by the name of the route."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Hooks of one configuration."""
+
+    by_route: Mapping[str, RouteHooks]
+    """Hooks of each route that has some, by the name of the route."""
+    searches: _Searches
+    """Searches for personal data, which take seconds to make: a reload keeps them."""
+
+    def of(self, route: str) -> RouteHooks:
+        """Return the hooks of a route; empty if it has none."""
+        return self.by_route.get(route, _NONE)
+
+    async def close(self) -> None:
+        """Close what hooks hold."""
+        for one in self.by_route.values():
+            await one.close()
 
 
-def hooks(config: Config, sinks: HookSinks, faults: list[Fault]) -> Hooks:
-    """Make the hooks. One that cannot be made is added to `faults`."""
-    searches: dict[str, Find] = {}
-    for name, settings in config.hooks.items():
-        if isinstance(settings, models.RedactSettings):
-            try:
-                searches[name] = presidio(_redact_options(settings))
-            except RedactorNotMade as exc:
-                faults.append((("hooks", name), str(exc)))
+_NONE = RouteHooks()
+
+
+def hooks(config: Config, sinks: HookSinks, faults: list[Fault], kept: _Searches) -> Hooks:
+    """Make the hooks. One that cannot be made is added to `faults`. `kept` are searches that were
+    made before.
+    """
+    searches = _searches(config, faults, kept)
     made: dict[str, RouteHooks] = {}
     failed: set[ConfigPath] = set()
     for route in config.routes:
@@ -57,9 +73,10 @@ def hooks(config: Config, sinks: HookSinks, faults: list[Fault]) -> Hooks:
             settings = config.hooks[name]
             hook: object
             if isinstance(settings, models.RedactSettings):
-                if name not in searches:
+                options = _redact_options(settings)
+                if options not in searches:
                     continue
-                hook = redactor = Redactor(_redact_options(settings), searches[name])
+                hook = redactor = Redactor(options, searches[options])
                 if redactor.on_request is None or redactor.on_window is None:
                     # Otherwise the recorded content comes without personal data already.
                     if "recorded" in settings.where:
@@ -88,7 +105,20 @@ def hooks(config: Config, sinks: HookSinks, faults: list[Fault]) -> Hooks:
                 )
             )
         made[route.name] = RouteHooks(judging, redactors)
-    return made
+    return Hooks(made, searches)
+
+
+def _searches(config: Config, faults: list[Fault], kept: _Searches) -> dict[RedactOptions, Find]:
+    searches: dict[RedactOptions, Find] = {}
+    for name, settings in config.hooks.items():
+        if not isinstance(settings, models.RedactSettings):
+            continue
+        options = _redact_options(settings)
+        try:
+            searches[options] = kept[options] if options in kept else presidio(options)
+        except RedactorNotMade as exc:
+            faults.append((("hooks", name), str(exc)))
+    return searches
 
 
 def _redact_options(settings: models.RedactSettings) -> RedactOptions:

@@ -250,8 +250,7 @@ class RoutePolicies:
 
     @property
     def _judging(self) -> Sequence[GuardedHook]:
-        hooks = self._parts.hooks.get(self._route.name)
-        return () if hooks is None else hooks.judging
+        return self._parts.hooks.of(self._route.name).judging
 
     def resolution(self) -> Resolve | None:
         """Model resolution, which reads the body if it has to."""

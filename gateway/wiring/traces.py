@@ -61,10 +61,8 @@ def tracing(config: Config, records: TraceRecords, hooks: Hooks | None = None) -
 
 def _redaction(hooks: Hooks | None, route: models.Route | None) -> RecordedRedaction | None:
     """Return the redaction of a route's recorded content, if it has one."""
-    of_route = None if hooks is None or route is None else hooks.get(route.name)
-    if of_route is None or not of_route.redactors:
-        return None
-    return RecordedRedaction(of_route.redactors)
+    redactors = () if hooks is None or route is None else hooks.of(route.name).redactors
+    return RecordedRedaction(redactors) if redactors else None
 
 
 def otlp_endpoint(traces: models.Traces, environ: Mapping[str, str]) -> str | None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import itertools
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,9 +19,15 @@ from hypothesis import strategies as st
 from gateway.dialects.passages import Passage, PassageKind
 from gateway.hooks.content import Edit, HookedRequest, TextWindow
 from gateway.hooks.recorded import RecordedRedaction
-from gateway.hooks.redact import RedactOptions, Redactor, RedactorNotMade, presidio
+from gateway.hooks.redact import Find, RedactOptions, Redactor, RedactorNotMade, presidio
 from gateway.hooks.windows import WindowBuffer
+from gateway.telemetry.traces.recording import TraceRecords
+from gateway.wiring import hooks
+from tests.support.client import ask, request
+from tests.support.gateway import StartGateway, simple_config
 from tests.support.hooks import DONE, an_exchange, chunk_of, event_of, text_of
+from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import eventually
 
 CARD = re.compile(r"\d{4}( \d{4}){3}")
 MAIL = re.compile(r"[\w.]+@[\w.]+\w")
@@ -152,3 +161,40 @@ def test_an_entity_that_presidio_does_not_know_is_told() -> None:
 def test_a_model_that_is_not_installed_is_told_and_not_downloaded() -> None:
     with pytest.raises(RedactorNotMade, match="'no_such_model' is not installed"):
         presidio(options(model="no_such_model"))
+
+
+@pytest.mark.parametrize("where", [["request", "answer"], ["recorded"]])
+async def test_a_route_redacts_its_traffic_or_what_is_recorded(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch, where: list[str]
+) -> None:
+    made: list[RedactOptions] = []
+
+    def search(options: RedactOptions) -> Find:
+        made.append(options)
+        return find
+
+    monkeypatch.setattr(hooks, "presidio", search)
+    records: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(TraceRecords, "add", lambda _, record: records.append(record))
+    body = {"model": "m", "messages": [{"role": "user", "content": "I am bob@example.com"}]}
+    raw = request("POST", "/v1/chat/completions", body=json.dumps(body).encode())
+    reply = json_reply({"choices": [{"message": {"content": "Hi bob@example.com"}}]})
+    async with ScriptedUpstream(reply) as upstream:
+        traces = {"content": True, "sample": 1}
+        config = {
+            **simple_config(upstream.url, models=["m"], hooks=["pii"], traces=traces),
+            "models": {"m": {"upstream": "main"}},
+            "hooks": {"pii": {"type": "redact", "where": where}},
+            "telemetry": {"log": {"format": "json"}, "traces": {"sample": 1}},
+        }
+        gateway = await start_gateway(config)
+        response = await ask(gateway.port, raw, "POST")
+        await eventually(lambda: records)
+        await gateway.server.prepare(gateway.config)
+        gateway.server.commit()
+    traffic = upstream.requests[0].body + response.body
+    assert (b"bob" in traffic) is (where == ["recorded"])
+    content = records[0]["content"]
+    assert "<MAIL>" in content["prompt"]
+    assert "<MAIL>" in content["answer"]
+    assert len(made) == 1  # a reload keeps what took seconds to load

@@ -61,6 +61,8 @@ class Guardrail:
         self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.connections: set[object] = set()
+        self.peers: set[str | None] = set()
+        """Addresses of those that ask."""
         self.gate = asyncio.Event()
         """Calls are answered while this is set."""
         self.gate.set()
@@ -93,6 +95,7 @@ class Guardrail:
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
+        self.peers.add(request.remote)
         asked = json.loads(body)
         self.asked.append(asked)
         self.at_once += 1

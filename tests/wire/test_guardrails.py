@@ -8,6 +8,7 @@ import hmac
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.exchange import read_stream
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.hooks import DONE, MARK, Guardrail, chunk_of, text_of
 from tests.support.metrics import read
+from tests.support.proxies import OUTGOING, PASSWORD, USER, http_proxy, socks_proxy
 from tests.support.upstream import ScriptedUpstream, json_reply, sse_reply, stepped_stream
 
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}]}
@@ -250,6 +252,24 @@ async def test_a_slow_service_is_asked_once(start_gateway: StartGateway) -> None
         assert len(guardrail.asked) == 1
         calls = read(gateway)
         assert calls.value("gateway_hook_calls_total", phase="request", outcome="timeout") == 1
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+async def test_a_service_is_reached_through_a_proxy(
+    start_gateway: StartGateway, tmp_path: Path, kind: str
+) -> None:
+    proxy = http_proxy(tmp_path) if kind == "http" else socks_proxy()
+    async with (
+        ScriptedUpstream(json_reply(ANSWER)) as upstream,
+        Guardrail(allow) as guardrail,
+        proxy as url,
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PROXY_PASSWORD", PASSWORD)
+            through = {"url": url, "username": USER, "password": {"env": "PROXY_PASSWORD"}}
+            gateway = await start_gateway(config(upstream, guardrail.url, proxy=through))
+        assert (await chat(gateway)).status == 200
+        assert guardrail.peers == {OUTGOING}
 
 
 async def test_calls_at_the_same_time_are_bounded(start_gateway: StartGateway) -> None:

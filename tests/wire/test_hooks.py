@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 from pathlib import Path
@@ -139,6 +140,18 @@ async def test_a_changed_request_is_what_a_fallback_gets(start_gateway: StartGat
     assert [one["messages"][0]["content"] for one in bodies] == ["HELLO", "HELLO"]
     assert [one.get("temperature") for one in bodies] == [0, None]
     assert [one["model"] for one in bodies] == ["m", "other"]
+
+
+async def test_a_compressed_request_is_judged(start_gateway: StartGateway) -> None:
+    body = gzip.compress(b'{"model":"m","messages":[{"role":"user","content":"hello"}]}')
+    raw = request("POST", "/v1/chat/completions", headers=["Content-Encoding: gzip"], body=body)
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        for name in ("Shout", "Words"):
+            gateway = await start_gateway(config(upstream, hook(name)))
+            assert (await ask(gateway.port, raw, "POST")).status == 200
+    texts = [json.loads(one.body)["messages"][0]["content"] for one in upstream.requests]
+    assert texts == ["HELLO", "hello"]
+    assert upstream.requests[0].value("content-encoding") is None
 
 
 async def test_a_costly_body_is_judged_in_the_helper_process(start_gateway: StartGateway) -> None:
@@ -359,6 +372,36 @@ async def test_a_translated_stream_is_judged_in_the_callers_dialect(
         if b"text_delta" in line
     ]
     assert "".join(one["delta"]["text"] for one in deltas) == "a d*** day"
+
+
+async def test_streams_of_lines_are_judged(start_gateway: StartGateway) -> None:
+    def line(text: str, **fields: Any) -> bytes:
+        message = {"role": "assistant", "content": text}
+        return json.dumps({"message": message, "done": False, **fields}).encode() + b"\n"
+
+    head = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+    lines = [line("a da"), line("rn day"), line("", done=True)]
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+
+    async def told(lines: list[bytes]) -> tuple[bytes, bool]:
+        async with ScriptedUpstream(sse_reply(lines, head=head)) as upstream:
+            made = config(upstream, hook("Words"))
+            made["upstreams"]["main"]["dialect"] = "ollama"
+            made["routes"][0]["path"] = "/api/"
+            gateway = await start_gateway(made)
+            async with RawClient(gateway.port) as client:
+                await client.send(request("POST", "/api/chat", body=body))
+                await client.read_head()
+                return await read_stream(client)
+
+    data, well = await told(lines)
+    assert well
+    texts = [json.loads(one)["message"]["content"] for one in data.splitlines()]
+    assert texts == ["a d***", " day", ""]
+    assert data.endswith(lines[2])
+    data, well = await told([line("fine "), line(MARK)])
+    assert not well
+    assert json.loads(data.splitlines()[-1])["code"] == "content_refused"
 
 
 async def test_a_waiting_hook_pauses_the_backend(start_gateway: StartGateway) -> None:
