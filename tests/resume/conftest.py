@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.stores.redis import watched
-from gateway.stores.redis.streams import journal, sharing
+from gateway.stores.redis.streams import sharing, written
 from tests.resume.streams import ALIVE_S, IMPATIENT, TICK_S
 from tests.support.gateway import (
     GatewayProcess,
@@ -23,7 +23,7 @@ StartTwo = Callable[[Mapping[str, Any]], Awaitable[tuple[GatewayProcess, Running
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gateways in the test's event loop give one up sooner that says nothing."""
-    monkeypatch.setattr(journal, "ALIVE_S", ALIVE_S)
+    monkeypatch.setattr(written, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "TICK_S", TICK_S)
     monkeypatch.setattr(watched, "TICK_S", TICK_S)

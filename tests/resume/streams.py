@@ -16,8 +16,8 @@ EVENT = re.compile(rb"id: ([0-9a-f]{34})\.([0-9]+)\n(.*?\n\n)", re.DOTALL)
 ALIVE_S, TICK_S = 1.5, 0.3
 IMPATIENT = f"""
 from gateway.stores.redis import watched
-from gateway.stores.redis.streams import journal, sharing
-journal.ALIVE_S = sharing.ALIVE_S = {ALIVE_S}
+from gateway.stores.redis.streams import sharing, written
+written.ALIVE_S = sharing.ALIVE_S = {ALIVE_S}
 watched.TICK_S = sharing.TICK_S = {TICK_S}
 """
 """Runs first in a gateway process: one that says nothing is given up sooner, for tests to be

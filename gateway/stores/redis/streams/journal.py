@@ -18,31 +18,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from gateway.resume.log import StreamLog, StreamState, Trimmed
+from gateway.resume.log import StreamLog
 from gateway.resume.sharing import StreamTerms
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering_within
 from gateway.stores.redis.streams import keys
+from gateway.stores.redis.streams.written import WrittenStream
 
 _GATHER_S = 0.005
 _PAUSE_S = 0.25
 _BATCH_STREAMS = 256
 _BATCH_BYTES = 4 * 1024 * 1024
 """Size of a call above which no further stream is added to it."""
-_ENTRY_BYTES = 256 * 1024
-_SPARE_S = 60.0
-"""Extra lifetime of a running stream beyond its TTL. It is refreshed after a third of its TTL."""
-ALIVE_S = 4.0
-"""Time without a sign of life after which a process counts as gone."""
-NO_BEAT = 0
-"""Value of the `alive` key where it was missing."""
-_WRITE_META = Path(__file__).with_name("write_meta.lua").read_text()
 _IS_THERE = "equal or smaller"
 
 
@@ -65,9 +56,9 @@ class Journal:
         self._timeout_s = timeout_s
         self._changed = changed
         self._superseded = superseded
-        self._written: dict[str, _Written] = {}
+        self._written: dict[str, WrittenStream] = {}
         """Streams that are not completely written."""
-        self._finished: dict[str, _Written] = {}
+        self._finished: dict[str, WrittenStream] = {}
         """Streams that are completely written, and still in memory."""
         self._unopened: set[str] = set()
         self._dirty: dict[str, None] = {}
@@ -81,7 +72,7 @@ class Journal:
 
     async def open(self, log: StreamLog, terms: StreamTerms) -> None:
         """Register a stream in Redis, and write its events from now on. Raise StoreUnavailable."""
-        written = _Written(log, terms)
+        written = WrittenStream(log, terms)
         pipeline = self._client.pipeline(transaction=False)
         share = written.share(pipeline, self._process)
         await self._execute(pipeline)
@@ -90,13 +81,13 @@ class Journal:
 
     def open_later(self, log: StreamLog, terms: StreamTerms) -> None:
         """Register a stream in Redis and write its events as soon as Redis answers."""
-        self._written[log.id] = _Written(log, terms)
+        self._written[log.id] = WrittenStream(log, terms)
         self._unopened.add(log.id)
         self.grown(log)
 
     def take_over(self, log: StreamLog, terms: StreamTerms, epoch: int) -> None:
         """Write what follows the events of the log, which are in Redis."""
-        written = self._written[log.id] = _Written(log, terms, epoch)
+        written = self._written[log.id] = WrittenStream(log, terms, epoch)
         written.sent, written.first = log.last, log.first
 
     @property
@@ -274,136 +265,3 @@ class Journal:
             if isinstance(result, Exception):
                 raise StoreUnavailable(f"{type(result).__name__}: {result}")
         return results
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """A call's part of one stream, and the position after the call."""
-
-    sent: int
-    first: int
-    finished: bool
-    refreshed_at: float
-    size_bytes: int
-    checked: int | None
-    """Index of the command in the call that returns 0 if another process runs the stream."""
-    added: int | None
-    """Index of the command in the call that needs an existing Redis stream (NOMKSTREAM), if any."""
-
-
-class _Written:
-    """Write position of a stream."""
-
-    __slots__ = ("_saved", "_terms", "epoch", "finished", "first", "log", "refreshed_at", "sent")
-
-    def __init__(self, log: StreamLog, terms: StreamTerms, epoch: int = 0) -> None:
-        self.log = log
-        self.epoch = epoch
-        self.finished = False
-        self._terms = terms
-        self._saved = terms.saved
-        """Request to store; None once it is stored."""
-        self.begin_anew()
-
-    @property
-    def ttl_s(self) -> float:
-        return self._terms.ttl_s
-
-    def begin_anew(self) -> None:
-        """Start again: nothing is written."""
-        self.sent = 0
-        self.first = 1
-        self.refreshed_at = float("-inf")
-        self._saved = self._terms.saved
-
-    def is_behind(self, last: bytes) -> bool:
-        """Compare with the id of the newest entry in Redis. Return True if there is more to write:
-        it is then written from there on.
-        """
-        number, _, end = last.partition(b"-")
-        self.sent = min(int(number), self.log.last)
-        self.finished = end == b"1"
-        if not self.sent:
-            self.begin_anew()
-        return not self.finished
-
-    def share(self, pipeline: Any, process: str) -> _Share:
-        """Add the commands for the new events to the pipeline. Pass the result to `done`."""
-        log, name = self.log, keys.events(self.log.id, self.epoch)
-        now = time.monotonic()
-        try:
-            events = log.pieces(self.sent, _ENTRY_BYTES)
-        except Trimmed:
-            self.sent = log.first - 1
-            events = log.pieces(self.sent, _ENTRY_BYTES)
-        sent = self.sent + len(events)
-        ends = log.ended and sent == log.last
-        entries: list[tuple[Any, ...]] = []
-        if events:
-            entries.append((f"{sent}-0", *entry(self.sent + 1, events)))
-        if ends:
-            entries.append((f"{sent}-1", "e", log.state.value))
-        due = now - self.refreshed_at > self.ttl_s / 3
-        checked = added = None
-        if due or ends or (entries and not self.sent):
-            # The first entry makes the stream, so it has to know who runs it.
-            first = () if self.sent or not entries else entries.pop(0)
-            if due:
-                life = ("PX", int(ALIVE_S * 1000), "NX")  # the tick renews it
-                pipeline.execute_command("SET", keys.alive(process), NO_BEAT, *life)
-            checked = len(pipeline)
-            self._describe(pipeline, process, name, first, ends=ends)
-        for one in entries:
-            added = len(pipeline)
-            pipeline.execute_command("XADD", name, "NOMKSTREAM", *one)
-        if log.first != self.first:
-            pipeline.execute_command("XTRIM", name, "MINID", f"{log.first}-0")
-        size_bytes = sum(map(len, events))
-        refreshed_at = now if due else self.refreshed_at
-        return _Share(sent, log.first, ends, refreshed_at, size_bytes, checked, added)
-
-    def _describe(
-        self, pipeline: Any, process: str, name: str, first: tuple[Any, ...], *, ends: bool
-    ) -> None:
-        """Add the commands for the description of the stream to the pipeline."""
-        log, saved = self.log, self._saved
-        left_ms = int((self.ttl_s if ends else self.ttl_s + _SPARE_S) * 1000)
-        request: tuple[bytes, bytes] = (b"", b"")
-        if saved is not None and not ends:
-            request = (saved.description(), saved.request.body)
-        told = (process, log.owner, log.cap_bytes, self.epoch, left_ms, self.ttl_s, *request)
-        pipeline.execute_command(
-            *("EVAL", _WRITE_META, 2, keys.meta(log.id), name, *told),
-            *("end" if ends else "", *first),
-        )
-        if self._terms.saved is not None:
-            word = "SREM" if ends else "SADD"
-            pipeline.execute_command(word, keys.runs(process), log.id)
-
-    def done(self, share: _Share) -> None:
-        """Record that the call succeeded."""
-        self.sent, self.first = share.sent, share.first
-        self.finished, self.refreshed_at = share.finished, share.refreshed_at
-        if share.checked is not None:
-            self._saved = None
-        if self.log.holds:
-            self.log.show(share.sent)
-
-
-def entry(first: int, events: Sequence[bytes]) -> tuple[str | int | bytes, ...]:
-    """Return the fields of an entry: number of its first event, sizes of the events, the events."""
-    return "n", first, "l", b",".join(b"%d" % len(e) for e in events), "d", b"".join(events)
-
-
-def parse_entry(fields: Mapping[bytes, bytes]) -> tuple[int, list[bytes], StreamState | None]:
-    """Return an entry's first number, its events and, if it marks the end, the final state."""
-    ends = fields.get(b"e")
-    if ends is not None:
-        return 0, [], StreamState(ends.decode())
-    data, start = fields[b"d"], 0
-    events = []
-    for size in fields[b"l"].split(b","):
-        end = start + int(size)
-        events.append(data[start:end])
-        start = end
-    return int(fields[b"n"]), events, None

@@ -16,7 +16,7 @@ from gateway.resume.log import StreamLog, StreamState, Trimmed
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering_within
 from gateway.stores.redis.streams import keys
-from gateway.stores.redis.streams.journal import parse_entry
+from gateway.stores.redis.streams.written import parse_entry
 
 _COUNT = 256
 """Maximum number of entries of one stream in one reply."""

@@ -17,7 +17,8 @@ from gateway.resume.log import StreamLog, Trimmed
 from gateway.resume.saved_request import SavedRequest, parse_saved_request
 from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.stores.redis.streams import keys
-from gateway.stores.redis.streams.journal import Journal, parse_entry
+from gateway.stores.redis.streams.journal import Journal
+from gateway.stores.redis.streams.written import parse_entry
 
 _TAKE_OVER = Path(__file__).with_name("take_over.lua").read_text()
 _MISSED = 3

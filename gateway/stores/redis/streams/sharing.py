@@ -18,9 +18,10 @@ from gateway.resume.sharing import LocalStreams, StreamTerms
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.streams import keys
 from gateway.stores.redis.streams.claims import RedisClaims
-from gateway.stores.redis.streams.journal import ALIVE_S, NO_BEAT, Journal
+from gateway.stores.redis.streams.journal import Journal
 from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
 from gateway.stores.redis.streams.orphans import Orphans
+from gateway.stores.redis.streams.written import ALIVE_S, NO_BEAT
 from gateway.stores.redis.watched import TICK_S, TIMEOUT_S, WatchedRedis
 
 _GIVE_UP_S = 10.0

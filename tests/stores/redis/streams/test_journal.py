@@ -1,4 +1,4 @@
-"""Streams in Redis: their entries, and what survives an outage of Redis or the end of a replica."""
+"""Streams in Redis: what survives an outage of Redis or the end of a replica."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import os
 import signal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.resume.log import StreamState
-from gateway.stores.redis.streams.journal import entry, parse_entry
 from tests.resume.streams import (
     EVENTS,
     IMPATIENT,
@@ -29,20 +25,6 @@ from tests.support.upstream import (
     ScriptedUpstream,
 )
 from tests.support.waiting import asked_until
-
-
-@given(st.integers(1, 2**40), st.lists(st.binary(), min_size=1))
-def test_events_are_read_back_as_they_were_written(first: int, events: list[bytes]) -> None:
-    words = [
-        word if isinstance(word, bytes) else str(word).encode() for word in entry(first, events)
-    ]
-    fields = dict(zip(words[::2], words[1::2], strict=True))
-    assert parse_entry(fields) == (first, events, None)
-
-
-def test_an_entry_without_events_tells_the_final_state() -> None:
-    for state in StreamState:
-        assert parse_entry({b"e": state.value.encode()}) == (0, [], state)
 
 
 async def test_e12_a_killed_owner_leaves_what_is_journalled_and_an_error(
