@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from gateway.sse import Event, EventSplitter
+from tests.support.block import AsyncBlock
 from tests.support.client import Head, RawClient, Response, ask, request
 from tests.support.gateway import simple_config
 from tests.support.tokens import CORP, bearer
@@ -61,7 +61,7 @@ async def asked(gateway: Door, target: str, *headers: str, method: str = "GET") 
     return await ask(gateway.port, request(method, target, headers=lines), method)
 
 
-class Reader:
+class Reader(AsyncBlock):
     """Client that follows a channel, as a context manager."""
 
     def __init__(
@@ -75,24 +75,18 @@ class Reader:
         self.position = ""
         """Id of the first event, which tells the position."""
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         await self.client.__aenter__()
         try:
             await self.client.send(self._raw)
             self.head = await self.client.read_head()
             assert self.head.status == 200, self.head.raw + self.client.unread
         except BaseException as exc:
-            await self.__aexit__(type(exc), exc, None)
+            await self._leave(exc)
             raise
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.client.__aexit__(exc_type, exc, traceback)
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.client.__aexit__(None, error, None)
 
     async def event(self) -> Event:
         """Return the next event."""

@@ -14,7 +14,7 @@ from tests.support.client import Response
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.redis import StartRedis
-from tests.support.redis_groups import sentinel_of
+from tests.support.redis_groups import replica_known, sentinel_of
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -85,6 +85,7 @@ async def test_every_stream_of_an_outage_can_be_resumed_at_another_replica(
     if how == "replica is promoted":
         await start_redis("--replicaof", "127.0.0.1", str(master.port))
         sentinel = await sentinel_of(start_redis, master)
+        await replica_known(master, sentinel)
         url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
     async with ScriptedUpstream(paced) as upstream, asyncio.timeout(3 * _LONGEST_S):
         doors = [await start_gateway(config(upstream, url)) for _ in range(2)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from types import TracebackType
-from typing import Self
+
+from tests.support.block import AsyncBlock
 
 _PROGRAM = """
 import asyncio, sys
@@ -30,7 +30,7 @@ asyncio.run(main())
 """
 
 
-class BackendProcess:
+class BackendProcess(AsyncBlock):
     """Backend that answers every request with one event, after `first_byte_s` seconds."""
 
     def __init__(self, first_byte_s: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class BackendProcess:
         self._process.kill()
         await self._process.wait()
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-c", _PROGRAM, str(self._first_byte_s)),
             stdout=asyncio.subprocess.PIPE,
@@ -55,13 +55,7 @@ class BackendProcess:
         )
         assert self._process.stdout is not None
         self._port = int(await self._process.stdout.readline())
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         if self._process.returncode is None:
             await self.kill()

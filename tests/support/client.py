@@ -16,8 +16,9 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
+
+from tests.support.block import AsyncBlock
 
 HOST = "gateway.test"
 PATIENCE_S = 10.0
@@ -107,7 +108,7 @@ class Response:
         return json.loads(self.body)
 
 
-class RawClient(asyncio.Protocol):
+class RawClient(AsyncBlock, asyncio.Protocol):
     """TCP or TLS connection to the gateway, as an async context manager.
 
     `receive_buffer_bytes` sets SO_RCVBUF before connecting (Linux doubles it), for clients that
@@ -139,7 +140,7 @@ class RawClient(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         sock = socket.socket(socket.AF_INET)
         sock.setblocking(False)
         if self._receive_buffer_bytes is not None:
@@ -155,14 +156,8 @@ class RawClient(asyncio.Protocol):
         except BaseException:
             sock.close()
             raise
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         if self._transport is not None:
             self._transport.abort()
         await self._lost.wait()

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import TracebackType
-from typing import Self
 
+from tests.support.block import AsyncBlock
 from tests.support.client import ask, request
 from tests.support.figures import Report, percentile
 from tests.support.upstream import Script, UpstreamConnection, reply
@@ -40,7 +39,7 @@ async def control_request(port: int) -> float:
     return time.perf_counter() - started
 
 
-class Control:
+class Control(AsyncBlock):
     """Control requests every 20 ms while the block runs. The first failure is raised."""
 
     def __init__(self, port: int) -> None:
@@ -65,19 +64,13 @@ class Control:
         """Report the figures of this client."""
         report(case, "control request p99, ms", self.p99_ms)
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._task = asyncio.create_task(self._ask())
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         assert self._task is not None
         self._enough.set()
-        if exc is not None:
+        if error is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
         else:

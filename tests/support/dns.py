@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from enum import Enum
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import dns.flags
 import dns.message
@@ -21,6 +20,8 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+
+from tests.support.block import AsyncBlock
 
 _ATTEMPTS = 20
 _PATIENCE_S = 10.0
@@ -34,7 +35,7 @@ class Fault(Enum):
     GARBAGE = "garbage"
 
 
-class DnsServer:
+class DnsServer(AsyncBlock):
     """Running DNS server, as an async context manager.
 
     A name without any records does not exist. A name with records of other types gets an empty
@@ -57,7 +58,7 @@ class DnsServer:
         """Address and port, for `nameservers`."""
         return "127.0.0.1", self.port
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(_ATTEMPTS):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -70,15 +71,10 @@ class DnsServer:
                 continue
             self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=sock)
             self.port = port
-            return self
+            return
         raise AssertionError("no port is free for both UDP and TCP")
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         assert self._udp is not None
         assert self._tcp is not None
         self._udp.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.support.block import AsyncBlock
+
 STREAM = b"id: 1\ndata: here\n\n"
 
 
-class EventSourceServer:
+class EventSourceServer(AsyncBlock):
     """Server with a redirect at `/redirect/STATUS/FORM` to `/stream`, which sends one event."""
 
     def __init__(self) -> None:
@@ -24,11 +26,10 @@ class EventSourceServer:
         """URL of the server."""
         return f"http://127.0.0.1:{self._server.port}"
 
-    async def __aenter__(self) -> EventSourceServer:
+    async def _enter(self) -> None:
         await self._server.start_server()
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await self._server.close()
 
     async def _redirect(self, request: web.Request) -> web.Response:

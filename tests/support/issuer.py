@@ -7,13 +7,14 @@ import json
 import time
 from collections import Counter
 from email.utils import formatdate
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.support.block import AsyncBlock
 
 _KINDS: dict[str, Any] = {
     "RS256": (lambda: rsa.generate_private_key(65537, 2048), RSAAlgorithm),
@@ -25,7 +26,7 @@ _KINDS: dict[str, Any] = {
 FAILURES = ("500", "hang", "garbage", "huge", "redirect")
 
 
-class Issuer:
+class Issuer(AsyncBlock):
     """Running issuer, as an async context manager."""
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Issuer:
         self._runner: web.AppRunner | None = None
         self._released = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         application = web.Application()
         application.on_response_prepare.append(self._dated)
         application.router.add_get("/.well-known/openid-configuration", self._configuration)
@@ -50,14 +51,8 @@ class Issuer:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         self._released.set()
         assert self._runner is not None
         await self._runner.cleanup()

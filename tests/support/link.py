@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Self
+
+from tests.support.block import AsyncBlock
 
 
-class Link:
+class Link(AsyncBlock):
     """Relay to a port of this machine, as an async context manager."""
 
     def __init__(self, target_port: int) -> None:
@@ -22,12 +23,11 @@ class Link:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         assert self._server is not None
         self._server.close()
         self.cut()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+
+from tests.support.block import AsyncBlock
 
 _PAUSE_S = 0.001
 
 
-class LoopHold:
+class LoopHold(AsyncBlock):
     """Watch over the event loop while the block lasts."""
 
     def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
@@ -23,16 +23,10 @@ class LoopHold:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._task = asyncio.create_task(self._watch())
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})

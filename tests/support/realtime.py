@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
+
+from tests.support.block import AsyncBlock
 
 WORDS = ("Hello ", "there, ", "wörld")
 USAGE = {
@@ -21,7 +22,7 @@ USAGE = {
 }
 
 
-class RealtimeBackend:
+class RealtimeBackend(AsyncBlock):
     """Backend that answers every `response.create` with WORDS, as an async context manager."""
 
     def __init__(self) -> None:
@@ -38,16 +39,10 @@ class RealtimeBackend:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._server = await serve(self._talk, "127.0.0.1", 0, select_subprotocol=_choose)
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         assert self._server is not None
         self._server.close()
         await self._server.wait_closed()

@@ -9,9 +9,9 @@ import signal
 import socket
 from collections.abc import Awaitable
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from tests.support.block import AsyncBlock
 from tests.support.waiting import asked_until
 
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
@@ -117,7 +117,7 @@ class Redis:
         return bool(answered)
 
 
-class SlowLink:
+class SlowLink(AsyncBlock):
     """Proxy to a Redis that delays its replies by `delay_s`."""
 
     def __init__(self, redis: Redis) -> None:
@@ -131,17 +131,11 @@ class SlowLink:
         """URL for clients."""
         return f"redis://127.0.0.1:{self._port}/0"
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         self._server.close()
         for writer in self._connections.values():
             writer.transport.abort()

@@ -33,12 +33,25 @@ async def cluster_of(start_redis: StartRedis, *options: str) -> list[Redis]:
     return nodes
 
 
-async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
-    """Return a sentinel of a master with one replica that is in step."""
-    sentinel = await start_redis("--sentinel")
-    await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(master.port), "1")
-    for name, value in (("down-after-milliseconds", "400"), ("failover-timeout", "3000")):
+async def sentinel_of(
+    start_redis: StartRedis, master: Redis, *options: str, dead_after_ms: int = 400
+) -> Redis:
+    """Return a sentinel that watches a master, by the name `main` and with its password."""
+    sentinel = await start_redis("--sentinel", *options)
+    sentinel.password = PASSWORD if "--requirepass" in options else ""
+    watch = ("MONITOR", "main", "127.0.0.1", str(master.port), "1")
+    assert await sentinel.command("SENTINEL", *watch) == b"+OK\r\n"
+    settings = {"down-after-milliseconds": str(dead_after_ms), "failover-timeout": "2000"}
+    if master.password:
+        settings["auth-pass"] = master.password
+    for name, value in settings.items():
         await sentinel.command("SENTINEL", "SET", "main", name, value)
+    await sentinel.command("SENTINEL", "DEBUG", "INFO-PERIOD", "100")
+    return sentinel
+
+
+async def replica_known(master: Redis, sentinel: Redis) -> None:
+    """Return once a master has a replica, and its sentinel knows that."""
     await asked_until(
         lambda: master.info("replication"),
         lambda found: found["connected_slaves"] != "0",
@@ -49,4 +62,3 @@ async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
         lambda found: "slaves=1" in found["master0"],
         patience_s=_LONGEST_S,
     )
-    return sentinel

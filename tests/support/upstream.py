@@ -27,9 +27,9 @@ from array import array
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
+from tests.support.block import AsyncBlock
 from tests.support.waiting import eventually
 
 STREAM_HEAD = (
@@ -264,7 +264,7 @@ Script = Callable[[UpstreamConnection], Awaitable[None]]
 """Function that handles one connection. When it returns, the connection is closed."""
 
 
-class ScriptedUpstream:
+class ScriptedUpstream(AsyncBlock):
     """Upstream server, as an async context manager. Failures of scripts are raised on exit."""
 
     def __init__(
@@ -301,7 +301,7 @@ class ScriptedUpstream:
         """URL for `endpoints: [{url: ...}]`. With TLS it has a name, which certificates require."""
         return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         listener = socket.create_server((self._host, 0), backlog=1024)
         if self._send_buffer_bytes is not None:
             # Accepted sockets inherit this option.
@@ -313,16 +313,10 @@ class ScriptedUpstream:
         self._server = await loop.create_server(
             lambda: UpstreamConnection(self), sock=listener, ssl=self._tls
         )
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         failures = await self.stop()
-        if failures and exc is None:
+        if failures and error is None:
             raise ExceptionGroup("upstream scripts failed", failures)
 
     async def stop(self) -> list[Exception]:

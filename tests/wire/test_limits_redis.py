@@ -27,6 +27,7 @@ from tests.support.gateway import (
     simple_config,
 )
 from tests.support.redis import Redis, SlowLink, StartRedis
+from tests.support.redis_groups import replica_known, sentinel_of
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 from tests.support.waiting import asked_until
@@ -227,27 +228,13 @@ async def test_r3_flushed_scripts_cost_no_request(
     assert said == [200, 200, 200, 429, 429]
 
 
-async def sentinel_of(start_redis: StartRedis, master: Redis) -> Redis:
-    """Watches a master, and finds it dead after 200 ms."""
-    sentinel = await start_redis("--sentinel")
-    watch = ("MONITOR", "main", "127.0.0.1", str(master.port), "1")
-    assert await sentinel.command("SENTINEL", *watch) == b"+OK\r\n"
-    for option, value in (("down-after-milliseconds", "200"), ("failover-timeout", "2000")):
-        await sentinel.command("SENTINEL", "SET", "main", option, value)
-    await sentinel.command("SENTINEL", "DEBUG", "INFO-PERIOD", "100")
-    return sentinel
-
-
 @pytest.mark.usefixtures("patient_stores")
 async def test_r4_a_failover_is_followed(
     start_gateway: StartGateway, start_redis: StartRedis, report: Report
 ) -> None:
     master = await start_redis("--repl-diskless-sync-delay", "0")
     replica = await start_redis("--replicaof", "127.0.0.1", str(master.port))
-    sentinel = await sentinel_of(start_redis, master)
-
-    async def knows_replica() -> bool:
-        return "slaves=1" in (await sentinel.info("sentinel")).get("master0", "")
+    sentinel = await sentinel_of(start_redis, master, dead_after_ms=200)
 
     async def is_copied() -> bool:
         here, there = await master.info("replication"), await replica.info("replication")
@@ -257,7 +244,7 @@ async def test_r4_a_failover_is_followed(
     async with ScriptedUpstream(json_reply({})) as upstream:
         url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
         gateway = await start_gateway(limited(upstream, url, limit))
-        await until(knows_replica)
+        await replica_known(master, sentinel)
         said = [await status(gateway.port) for _ in range(2)]
         await until(is_copied)
         await master.stop()
@@ -278,7 +265,7 @@ async def test_r4_one_sentinel_of_two_is_enough(
     start_gateway: StartGateway, start_redis: StartRedis, how: str
 ) -> None:
     master = await start_redis()
-    first, second = [await sentinel_of(start_redis, master) for _ in range(2)]
+    first, second = [await sentinel_of(start_redis, master, dead_after_ms=200) for _ in range(2)]
     first.signal(signal.SIGKILL if how == "dead" else signal.SIGSTOP)
     async with ScriptedUpstream(json_reply({})) as upstream:
         url = f"redis+sentinel://127.0.0.1:{first.port},127.0.0.1:{second.port}/main"

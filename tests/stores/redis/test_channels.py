@@ -23,7 +23,7 @@ from tests.channels.clients import (
 from tests.support.client import ask
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.redis import Redis, StartRedis
-from tests.support.redis_groups import cluster_of, sentinel_of
+from tests.support.redis_groups import cluster_of, replica_known, sentinel_of
 from tests.support.tokens import Auth
 from tests.support.waiting import asked_until
 
@@ -144,6 +144,7 @@ async def test_followers_go_on_when_a_sentinel_promotes_a_replica(
     master = await start_redis("--repl-diskless-sync-delay", "0")
     replica = await start_redis("--replicaof", "127.0.0.1", str(master.port))
     sentinel = await sentinel_of(start_redis, master)
+    await replica_known(master, sentinel)
     await asked_until(
         lambda: replica.info("replication"), lambda found: found["master_link_status"] == "up"
     )

@@ -16,7 +16,7 @@ from gateway.stores.redis.client import answering, connect, disconnect
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
-from tests.support.redis_groups import PASSWORD, cluster_of, formed
+from tests.support.redis_groups import PASSWORD, cluster_of, formed, sentinel_of
 
 ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
 
@@ -61,16 +61,6 @@ async def works(url: str) -> None:
     finally:
         await records.close()
         await store.close()
-
-
-async def sentinel_of(start_redis: StartRedis, master: Redis, *options: str) -> Redis:
-    """Watches a master by the name `main`, with the master's password."""
-    sentinel = await start_redis("--sentinel", *options)
-    sentinel.password = PASSWORD if "--requirepass" in options else ""
-    await sentinel.command("SENTINEL", "MONITOR", "main", "127.0.0.1", str(master.port), "1")
-    if master.password:
-        await sentinel.command("SENTINEL", "SET", "main", "auth-pass", master.password)
-    return sentinel
 
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["open-sentinel", "guarded-sentinel"])
