@@ -590,9 +590,13 @@ class UsageRow(Document):
 
     day: str | None = None
     tenant: str | None = None
+    team: str | None = None
+    """Team of the API key; empty if it has none."""
     subject: str | None = None
     key: str | None = None
     """Id of the API key; empty if the caller used none."""
+    tag: str | None = None
+    """Tag of the API key; empty if it has none. A request is in the row of each of its tags."""
     route: str | None = None
     model: str | None = None
     currency: str

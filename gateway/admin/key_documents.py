@@ -65,6 +65,10 @@ Named = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Named], Field(max_length=100)]
 
 
+Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^,\x00-\x1f]+$")]
+Tags = Annotated[list[Tag], Field(max_length=20)]
+
+
 class KeyOrder(Document):
     """Settings of a new key."""
 
@@ -79,7 +83,7 @@ class KeyOrder(Document):
     expires: str | None = None
     """Lifetime, such as `90d`; null: unlimited."""
     team: Named | None = None
-    tags: Names = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
     """Words that usage is summed by."""
     routes: Names | None = None
     allowance: Allowance = NOTHING_LIMITED
@@ -99,7 +103,7 @@ class KeyChange(Document):
     expires: str | None = None
     """Lifetime from now on, such as `90d`; null: unlimited."""
     team: Named | None = None
-    tags: Names = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
     routes: Names | None = None
     allowance: Allowance = NOTHING_LIMITED
 

@@ -21,7 +21,7 @@ from gateway.admin.record_collector import RecordCollector
 from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.log_line import line_of
-from gateway.telemetry.traces.reader import USAGE_BY, TraceReader, Wanted
+from gateway.telemetry.traces.reader import USAGE_BY, USAGE_OF, TraceReader, Wanted
 from gateway.telemetry.traces.silence import longest_silence_s
 from gateway.telemetry.traces.spans import build
 from gateway.telemetry.traces.store import TraceStore
@@ -59,6 +59,7 @@ _USAGE = (
     ),
     Parameter("since", "First day.", {"type": "string", "format": "date"}),
     Parameter("until", "Last day.", {"type": "string", "format": "date"}),
+    *(Parameter(name, f"Only the usage of this {name}.") for name in USAGE_OF),
 )
 _UNREADABLE = {503: "The local store cannot be read."}
 _STORE_ERRORS = {
@@ -222,6 +223,26 @@ class TracesApi:
 
     @Operation(
         "GET",
+        "/api/usage.jsonl",
+        "The same as JSON lines: one object for each row.",
+        media="application/jsonl",
+        parameters=_USAGE,
+        errors=_STORE_ERRORS,
+    )
+    async def _usage_lines(self, request: web.Request) -> web.Response:
+        response = await self._usage(request)
+        if response.status != 200:
+            return response
+        assert isinstance(response.body, bytes)
+        rows = orjson.loads(response.body)["usage"]
+        return web.Response(
+            body=b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows),
+            content_type="application/jsonl",
+            headers={"Content-Disposition": 'attachment; filename="usage.jsonl"'},
+        )
+
+    @Operation(
+        "GET",
         "/api/usage",
         "Requests, tokens and cost of all requests, kept or not.",
         returns=documents.UsageTable,
@@ -234,10 +255,13 @@ class TracesApi:
             if wrong := [name for name in by if name not in USAGE_BY]:
                 raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
             days = {name: _day(request.query, name) for name in ("since", "until")}
+            of = {name: request.query[name] for name in USAGE_OF if name in request.query}
         except BadQuestion as exc:
             return answer({"error": str(exc)}, 400)
         return await self._read(
-            lambda reader: {"usage": reader.usage(since=days["since"], until=days["until"], by=by)}
+            lambda reader: {
+                "usage": reader.usage(since=days["since"], until=days["until"], by=by, of=of)
+            }
         )
 
     @Operation(

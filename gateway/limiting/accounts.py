@@ -11,7 +11,7 @@ from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
 from gateway.usage import Usage
 
-_ACCOUNTS_CAP = 1024
+_ACCOUNTS_CAP = 8192
 
 
 class Account:
@@ -98,7 +98,9 @@ class Accounts:
 
     def _add(self, facts: tuple[int, str, str | None, str | None], caller: Caller) -> Account:
         if len(self._known) >= _ACCOUNTS_CAP:
-            self._known.clear()  # clients choose some of the facts, so the cache is bounded
+            # Clients choose some of the facts, so the cache is bounded. The oldest goes first: to
+            # drop all of them would make all requests of the next moments dear.
+            del self._known[next(iter(self._known))]
         rules = [rule for rule in self._rules_of(caller) if self._applies(rule)]
         account = self._known[facts] = Account(rules, caller)
         return account

@@ -112,11 +112,16 @@ class Tracing:
     def on_end(self, exchange: Exchange) -> None:
         """Count the request, and keep its record if there is a reason to."""
         principal, model = exchange.principal, exchange.served or exchange.model
-        tenant = subject = key = ""
+        tenant = subject = key = team = tags = ""
         if principal is not None:
             subject = principal.subject
             tenant, key = principal.tenant or subject, principal.key_id or ""
-        tally = self._records.tally((exchange.route or "", model or "", tenant, subject, key))
+            team = principal.team or ""
+            if principal.tags:
+                tags = ",".join(principal.tags)
+        tally = self._records.tally(
+            (exchange.route or "", model or "", tenant, subject, key, team, tags)
+        )
         tally.requests += 1
         status = exchange.status or 0
         well = exchange.end_reason is _COMPLETE and exchange.failure is None

@@ -392,3 +392,19 @@ async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_a
             await told(gateway, f"/api/traces/{other['trace']}")
         )
         assert upstream.requests[0].value("accept-encoding") is None, "it is to be read"
+
+
+async def test_usage_is_told_as_json_lines(start_gateway_process: StartGatewayProcess) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(
+            simple_config(upstream.url), telemetry={"traces": {"local": "traces.db"}}
+        )
+        await ask(gateway.port, request("POST", body=b"{}"))
+        await until(gateway, "/api/usage", lambda found: bool(found.get("usage")))
+        response = await admin(gateway, "GET", "/api/usage.jsonl?by=route,team,tag")
+        assert (await admin(gateway, "GET", "/api/usage.jsonl?by=hour")).status == 400
+        other = await admin(gateway, "GET", "/api/usage.jsonl?team=unknown")
+    [row] = [json.loads(line) for line in response.body.splitlines()]
+    assert (row["route"], row["team"], row["tag"], row["requests"]) == ("main", "", "", 1)
+    assert other.body == b""
+    assert response.value("content-disposition") == b'attachment; filename="usage.jsonl"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
 from gateway.store import record_watcher
+from gateway.store.record_cache import RecordCache
 from gateway.stores.memory.records import MemoryRecords
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,3 +100,44 @@ def test_what_is_kept_of_a_key_reads_back_as_it_was() -> None:
     for one in (key, expiring):
         record = stored_keys.dump(one)
         assert stored_keys.parse(record) == one
+
+
+class CountingRecords(MemoryRecords):
+    """Counts what it is asked for single records and pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def get(self, kind: str, key: str) -> bytes | None:
+        self.asked += 1
+        return await super().get(kind, key)
+
+    async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
+        self.asked += 1
+        return await super().page(kind, after, limit)
+
+
+async def test_a_key_of_very_many_is_read_once_and_a_change_reads_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(RecordCache.__init__.__kwdefaults__ or {}, "cap", 100)
+    records, made = CountingRecords(), [make() for _ in range(300)]
+    for _, key in made:
+        await stored_keys.put(records, "keys", key)
+    provider = ApiKeyProvider("keys", StoredKeys(records, "keys"))
+    provider.start()
+    await accepted(provider, made[0][0], wanted=True)
+    records.asked = 0
+    for text, _ in made[:50]:
+        await provider.verify(text)
+    assert records.asked == 49
+    for text, _ in made[:50]:
+        assert provider.verify_now(text) is not None
+    with pytest.raises(Rejected):
+        await provider.verify(make()[0])
+    assert records.asked == 50
+    await stored_keys.put(records, "keys", made[0][1].revoke(NOW))
+    await accepted(provider, made[0][0], wanted=False)
+    assert records.asked == 51
+    provider.close()

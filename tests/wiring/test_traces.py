@@ -120,6 +120,6 @@ def test_usage_by_day_costs_what_budgets_count() -> None:
     document["models"] = {"m": {"upstream": "main", "price": price}}
     records = TraceRecords()
     assert tracing(load_text(config_text(document, {})), records) is not None
-    records.tally(("r", "m", "acme", "ann", "")).add(Usage(152_500, 1000, cached=150_000))
+    records.tally(("r", "m", "acme", "ann", "", "", "")).add(Usage(152_500, 1000, cached=150_000))
     (row,) = orjson.loads(records.take())["tallies"]
-    assert row[-2:] == [pytest.approx(0.075 + 0.45 + 0.06), "USD"]
+    assert row[-4:-2] == [pytest.approx(0.075 + 0.45 + 0.06), "USD"]

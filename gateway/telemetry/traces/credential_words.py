@@ -83,6 +83,21 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "Create another one with `gateway keys create`.",
         ),
         (
+            r"suspended" + _END,
+            "The API key is suspended{by}.",
+            "Resume it with `gateway keys resume`, if it should be used again.",
+        ),
+        (
+            r"The (?P<holder>team|owner) of the API key is suspended",
+            "The team or owner of the API key is suspended.",
+            "Resume it with `gateway teams resume` or `gateway users resume`.",
+        ),
+        (
+            r"The team of the API key does not exist",
+            "The team of the API key does not exist.",
+            "Create it with `gateway teams set`, or move the key: `gateway keys change --team`.",
+        ),
+        (
             r"unknown, expired or used",
             "The ticket is unknown, expired, or was used before.",
             "The client has to get a new ticket for each connection.",

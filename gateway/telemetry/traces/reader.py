@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -17,8 +18,21 @@ _LONGEST_LIST = 500
 _COUNTS = (
     *("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cached", "cost"),
 )
-USAGE_BY = ("day", "tenant", "subject", "key", "route", "model")
+USAGE_BY = ("day", "tenant", "team", "subject", "key", "tag", "route", "model")
 """Columns that usage can be grouped by."""
+USAGE_OF = ("tenant", "team", "subject", "key", "tag", "route", "model")
+"""Columns that usage can be filtered by."""
+_SPLIT = """(
+    WITH RECURSIVE split AS (
+        SELECT usage.*, '' AS tag, tags || ',' AS rest FROM usage
+        UNION ALL
+        SELECT day, tenant, subject, key, route, model, currency, requests, errors, limited,
+            counted, tokens_in, tokens_out, cached, cost, last, team, tags,
+            substr(rest, 1, instr(rest, ',') - 1), substr(rest, instr(rest, ',') + 1)
+        FROM split WHERE rest <> '')
+    SELECT * FROM split WHERE tag <> '' OR tags = '' AND rest = '')"""
+"""Usage with a row for each tag. Usage without tags has the empty tag."""
+_TAGGED = "instr(',' || tags || ',', ',' || ? || ',') > 0"
 
 Row = dict[str, Any]
 
@@ -117,21 +131,29 @@ class TraceReader:
         return [orjson.loads(record) for (record,) in rows]
 
     def usage(
-        self, *, since: str | None = None, until: str | None = None, by: Sequence[str] = ()
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        by: Sequence[str] = (),
+        of: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Row]:
         """Return sums for the days from `since` to `until` (YYYY-MM-DD, inclusive).
 
-        There is one row for each combination of the columns in `by`, some of `USAGE_BY`.
-        Different currencies are never added. `last` is the time of the last request, or None.
+        There is one row for each combination of the columns in `by`, some of `USAGE_BY`. `of` keeps
+        the rows with these values, by columns of `USAGE_OF`. A request with several tags is in the
+        row of each. Different currencies are never added. `last` is the time of the last request,
+        or None.
         """
         columns = [name for name in USAGE_BY if name in by]
         names = [*columns, "currency"]
+        conditions = [_TAGGED if name == "tag" else f"{name} = ?" for name in of]
         rows = self._select(
             f"SELECT {', '.join(names)}, {', '.join(f'sum({one})' for one in _COUNTS)}, max(last) "  # noqa: S608 -- names are ours
-            "FROM usage "
-            "WHERE day >= ? AND day <= ? "
+            f"FROM {_SPLIT if 'tag' in columns else 'usage'} "
+            f"WHERE {' AND '.join(('day >= ?', 'day <= ?', *conditions))} "
             f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}",
-            (since or "", until or "9999-12-31"),
+            (since or "", until or "9999-12-31", *of.values()),
         )
         return [dict(zip((*names, *_COUNTS, "last"), row, strict=True)) for row in rows]
 

@@ -181,8 +181,10 @@ class Tally:
         return Usage(self.tokens_in, self.tokens_out, self.cached, self.cache_write, self.reasoning)
 
 
-TallyKey = tuple[str, str, str, str, str]
-"""Route, model, tenant, subject, and id of the API key. Each is empty if there is none."""
+TallyKey = tuple[str, str, str, str, str, str, str]
+"""Route, model, tenant, subject, id of the API key, team, and the key's tags, separated by commas.
+Each is empty if there is none.
+"""
 
 
 class TraceRecords:
@@ -221,7 +223,7 @@ class TraceRecords:
         if tally is None:
             if len(self._tallies) >= _MOST_TALLIES:
                 tenant = key[2] if len(self._tallies) < 2 * _MOST_TALLIES else OTHERS
-                key = (key[0], key[1], tenant, OTHERS, "")
+                key = (key[0], key[1], tenant, OTHERS, "", key[5], "")
             tally = self._tallies.setdefault(key, Tally())
         return tally
 
@@ -257,8 +259,8 @@ class TraceRecords:
     def _row(self, key: TallyKey, tally: Tally) -> list[object]:
         cost, currency = self.price(key[1], tally.used)
         return [
-            *(*key, tally.requests, tally.errors, tally.limited, tally.counted),
-            *(tally.tokens_in, tally.tokens_out, tally.cached, cost, currency),
+            *(*key[:5], tally.requests, tally.errors, tally.limited, tally.counted),
+            *(tally.tokens_in, tally.tokens_out, tally.cached, cost, currency, *key[5:]),
         ]
 
 

@@ -244,7 +244,14 @@ def _insert(db: sqlite3.Connection, batch: Batch) -> None:
     db.executemany(
         _ADD_USAGE,
         [
-            {"day": day, "last": batch.at, **dict(zip(_TALLY, row, strict=True))}
+            # A worker of an earlier version tells no team and no tags.
+            {
+                "day": day,
+                "last": batch.at,
+                "team": "",
+                "tags": "",
+                **dict(zip(_TALLY, row, strict=False)),
+            }
             for row in batch.tallies
         ],
     )
@@ -254,7 +261,9 @@ _SUMS = (
     *("requests", "errors", "limited", "counted", "tokens_in", "tokens_out", "cached"),
     "cost",
 )
-_TALLY = ("route", "model", "tenant", "subject", "key", *_SUMS, "currency")
+_TALLY = ("route", "model", "tenant", "subject", "key", *_SUMS, "currency", "team", "tags")
+_NAMED = "subject <> '' OR key <> '' OR tags <> ''"
+"""Condition for rows of single callers."""
 _ADDED = ", ".join(
     [
         *(f"{name} = {name} + excluded.{name}" for name in _SUMS),
@@ -264,7 +273,8 @@ _ADDED = ", ".join(
 )
 _ADD_USAGE = (
     "INSERT INTO usage VALUES (:day, :tenant, :subject, :key, :route, :model, :currency, "  # noqa: S608 -- names are ours
-    ":requests, :errors, :limited, :counted, :tokens_in, :tokens_out, :cached, :cost, :last) "
+    ":requests, :errors, :limited, :counted, :tokens_in, :tokens_out, :cached, :cost, :last, "
+    ":team, :tags) "
     f"ON CONFLICT DO UPDATE SET {_ADDED}"
 )
 
@@ -295,20 +305,20 @@ def _bound_usage(db: sqlite3.Connection, most: int) -> None:
         with db:
             db.execute("BEGIN IMMEDIATE")
             (day,) = db.execute(
-                "SELECT min(day) FROM usage WHERE subject <> '' OR key <> ''"
+                f"SELECT min(day) FROM usage WHERE {_NAMED}"  # noqa: S608 -- the condition is ours
             ).fetchone()
             if day is None:
                 db.execute("DELETE FROM usage WHERE day = (SELECT min(day) FROM usage)")
                 continue
             db.execute(
                 "INSERT INTO usage SELECT day, tenant, '', '', route, model, currency, "  # noqa: S608 -- names are ours
-                f"{', '.join(f'sum({name})' for name in _SUMS)}, max(last) FROM usage "
-                "WHERE day = ? AND (subject <> '' OR key <> '') "
-                "GROUP BY day, tenant, route, model, currency "
+                f"{', '.join(f'sum({name})' for name in _SUMS)}, max(last), team, '' FROM usage "
+                f"WHERE day = ? AND ({_NAMED}) "
+                "GROUP BY day, tenant, team, route, model, currency "
                 f"ON CONFLICT DO UPDATE SET {_ADDED}",
                 (day,),
             )
-            db.execute("DELETE FROM usage WHERE day = ? AND (subject <> '' OR key <> '')", (day,))
+            db.execute(f"DELETE FROM usage WHERE day = ? AND ({_NAMED})", (day,))  # noqa: S608
 
 
 def _used_bytes(db: sqlite3.Connection) -> int:

@@ -10,9 +10,17 @@ import orjson
 
 from gateway.telemetry.traces.silence import longest_silence_s
 
-VERSION = 5
+VERSION = 6
 _USAGE = """
 CREATE TABLE IF NOT EXISTS usage (
+    day TEXT, tenant TEXT, subject TEXT, key TEXT, route TEXT, model TEXT, currency TEXT,
+    requests INTEGER, errors INTEGER, limited INTEGER, counted INTEGER, tokens_in INTEGER,
+    tokens_out INTEGER, cached INTEGER, cost REAL, last REAL, team TEXT DEFAULT '',
+    tags TEXT DEFAULT '',
+    PRIMARY KEY (day, tenant, subject, key, team, tags, route, model, currency)) WITHOUT ROWID;
+"""
+_USAGE_5 = """
+CREATE TABLE usage (
     day TEXT, tenant TEXT, subject TEXT, key TEXT, route TEXT, model TEXT, currency TEXT,
     requests INTEGER, errors INTEGER, limited INTEGER, counted INTEGER, tokens_in INTEGER,
     tokens_out INTEGER, cached INTEGER, cost REAL, last REAL,
@@ -65,11 +73,20 @@ COMMIT;
     4: f"""
 BEGIN IMMEDIATE;
 ALTER TABLE usage RENAME TO usage_4;
-{_USAGE}
+{_USAGE_5}
 INSERT INTO usage SELECT day, tenant, '', '', route, model, currency, requests, errors, limited,
     counted, tokens_in, tokens_out, 0, cost, NULL FROM usage_4;
 DROP TABLE usage_4;
 PRAGMA user_version=5;
+COMMIT;
+""",  # noqa: S608 -- the table is ours
+    5: f"""
+BEGIN IMMEDIATE;
+ALTER TABLE usage RENAME TO usage_5;
+{_USAGE}
+INSERT INTO usage SELECT *, '', '' FROM usage_5;
+DROP TABLE usage_5;
+PRAGMA user_version=6;
 COMMIT;
 """,  # noqa: S608 -- the table is ours
 }

@@ -141,5 +141,16 @@ def test_every_reason_of_every_provider_has_words() -> None:
         assert credential_words(f"corp: {reason}", AT) is not None, reason
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("suspended", "expired", "revoked", "The team of the API key does not exist"),
+        *("The team of the API key is suspended", "The owner of the API key is suspended"),
+    ],
+)
+def test_what_ends_a_key_has_words(reason: str) -> None:
+    assert credential_words(f"keys: {reason}", AT) is not None
+
+
 def test_a_reason_that_is_not_known_has_no_words() -> None:
     assert credential_words("corp: of a plug-in", AT) is None

@@ -11,7 +11,7 @@ from gateway.telemetry.traces.context import parse_parent
 from gateway.telemetry.traces.recording import OTHERS, Trace, TraceRecords
 from gateway.usage import Usage
 
-KEY = ("openai", "llama", "acme", "ann", "k7m2")
+KEY = ("openai", "llama", "acme", "ann", "k7m2", "", "")
 
 
 def taken(records: TraceRecords, acknowledged: int = 0) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_tallies_are_differences_and_know_what_they_cost() -> None:
     tally.requests = 2
     tally.add(Usage(10, 5, cached=4))
     (row,) = taken(records)["tallies"]
-    assert row == [*KEY, 2, 0, 0, 1, 10, 5, 4, 20.0, "USD"]
+    assert row == [*KEY[:5], 2, 0, 0, 1, 10, 5, 4, 20.0, "USD", *KEY[5:]]
     records.tally(KEY).requests += 1
     (row,) = taken(records, 1)["tallies"]
     assert row[5:9] == [1, 0, 0, 0]
@@ -112,7 +112,7 @@ def test_callers_beyond_a_number_are_counted_together_then_tenants(
     monkeypatch.setattr("gateway.telemetry.traces.recording._MOST_TALLIES", 2)
     records = TraceRecords()
     for tenant, subject in ("aa", "ab", "ac", "ad", "be", "cf", "dg", "aa"):
-        records.tally(("r", "m", tenant, subject, "")).requests += 1
+        records.tally(("r", "m", tenant, subject, "", "", "")).requests += 1
     rows = {(row[2], row[3]): row[5] for row in taken(records)["tallies"]}
     assert rows == {
         **{("a", "a"): 2, ("a", "b"): 1, ("a", OTHERS): 2, ("b", OTHERS): 1},
@@ -145,7 +145,7 @@ def test_nothing_that_callers_are_called_breaks_it(value: object) -> None:
     """What ends a request must not raise."""
     records = TraceRecords()
     records.add({"subject": value, "n": 1})
-    records.tally(("r", "m", "a\ud800b", "", "")).requests += 1
+    records.tally(("r", "m", "a\ud800b", "", "", "", "")).requests += 1
     batch = taken(records)
     assert batch["records"][0]["n"] == 1
     assert batch["tallies"][0][2] == "a?b"

@@ -334,3 +334,31 @@ def test_two_gateways_may_write_to_one_file(tmp_path: Path, reports: Reports) ->
     finally:
         for store in stores:
             store.close(LONG)
+
+
+def test_usage_is_summed_by_team_and_by_each_tag(tmp_path: Path, reports: Reports) -> None:
+    def row(key: str, team: str, tags: str, requests: int) -> list[object]:
+        counts = [requests, 0, 0, requests, 10 * requests, 0, 0, 1.0 * requests, "USD"]
+        return ["r", "m", "acme", "ann", key, *counts, team, tags]
+
+    store = TraceStore(tmp_path / "t.db", Retention(), reports)
+    rows = [row("k1", "search", "ci,eu", 1), row("k2", "search", "ci", 2), row("k3", "", "", 4)]
+    earlier = [row("k4", "", "", 8)[:-2]]  # of a worker of an earlier version
+    try:
+        store.add(Batch("b", 1, tallies=[*rows, *earlier], at=NOW))
+        assert store.flush(LONG)
+        reader = TraceReader(store.path)
+
+        def sums(*by: str, **of: str) -> dict[tuple[str, ...], int]:
+            found = reader.usage(by=by, of=of)
+            return {tuple(one[name] for name in by): one["requests"] for one in found}
+
+        assert sums("team") == {("",): 12, ("search",): 3}
+        assert sums("tag") == {("",): 12, ("ci",): 3, ("eu",): 1}
+        assert sums("team", "tag", team="search") == {("search", "ci"): 3, ("search", "eu"): 1}
+        assert sums("key", tag="ci") == {("k1",): 1, ("k2",): 2}
+        assert sums("key", tag="c") == {}
+        assert sums("model", key="k2", model="m") == {("m",): 2}
+        assert reports == []
+    finally:
+        store.close(LONG)
