@@ -108,6 +108,7 @@ ELSEWHERE = {
     "config/models/egress.py": "wire/test_egress.py",
     "config/model_errors.py": "config/test_load.py",
     "config/yaml_reader.py": "config/test_load.py",
+    "http/tunnel_connector.py": "wire/test_egress.py",
     "auth/key_register.py": "admin/test_keys_api.py",
     "admin/audit.py": "admin/test_keys_api.py",
     "admin/holder_orders.py": "admin/test_holders_api.py",

@@ -230,8 +230,7 @@ def http_fetch(context: ssl.SSLContext | None, proxy: Proxy | None = None) -> Fe
     async def fetch(url: str) -> bytes:
         if proxy is None or not proxy.serves(urlsplit(url).hostname or ""):
             return await read(url, None)
-        with proxy.failing():
-            return await read(url, proxy.connector())
+        return await read(url, proxy.connector())
 
     async def read(url: str, connector: aiohttp.BaseConnector | None) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)

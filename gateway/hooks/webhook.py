@@ -182,7 +182,7 @@ class Webhook:
             options = self._options
             proxy = options.proxy
             if proxy is not None and proxy.serves(urlsplit(options.url).hostname or ""):
-                connector: aiohttp.BaseConnector = proxy.connector()
+                connector = proxy.connector(limit=options.concurrency, context=options.context)
             elif options.context is not None:
                 connector = aiohttp.TCPConnector(limit=options.concurrency, ssl=options.context)
             else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
-_TYPES = {"http": "HTTP", "socks5": "SOCKS5", "socks5h": "SOCKS5"}
+from gateway.http.connect import open_tunnel
+
 _PORTS = {"http": 3128, "socks5": 1080, "socks5h": 1080}
 
 
@@ -50,12 +52,14 @@ class Proxy:
             port = parts.port
         except ValueError:
             raise BadProxy("is not a URL") from None
-        if parts.scheme not in _TYPES:
+        if parts.scheme not in _PORTS:
             raise BadProxy("is neither http:// nor socks5://")
         if not parts.hostname:
             raise BadProxy("names no host")
         if username is None and parts.username is not None:
             username, password = unquote(parts.username), unquote(parts.password or "")
+        if parts.scheme == "http" and ":" in (username or ""):
+            raise BadProxy("has a colon in the user name, which HTTP does not allow")
         return cls(
             parts.scheme.removesuffix("h"),
             parts.hostname,
@@ -72,45 +76,44 @@ class Proxy:
 
     async def open(self, host: str, port: int) -> socket.socket:
         """Return a socket that is connected to the host. Raise OSError."""
+        if self.scheme == "http":
+            return await open_tunnel((self.host, self.port), host, port, self._credential)
         from python_socks import ProxyType
         from python_socks.async_.asyncio import Proxy as Tunnel
 
         tunnel = Tunnel(
-            ProxyType[_TYPES[self.scheme]],
-            self.host,
-            self.port,
-            self.username,
-            self.password,
-            rdns=True,
+            ProxyType.SOCKS5, self.host, self.port, self.username, self.password, rdns=True
         )
-        with self.failing():
+        with self._failing():
             return await tunnel.connect(host, port)
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
+    def _failing(self) -> Iterator[None]:
         """Raise OSError if the proxy refuses or does not answer."""
-        import aiohttp_socks
         import python_socks
 
         try:
             yield
-        except (python_socks.ProxyTimeoutError, aiohttp_socks.ProxyTimeoutError) as exc:
+        except python_socks.ProxyTimeoutError as exc:
             raise OSError(f"proxy {self.host}:{self.port} does not answer") from exc
-        except (python_socks.ProxyError, aiohttp_socks.ProxyError) as exc:
+        except python_socks.ProxyError as exc:
             raise OSError(f"proxy {self.host}:{self.port} refuses: {exc}") from exc
+        except ValueError:  # RFC 1929 section 2; the error may hold the password
+            raise OSError("SOCKS5 takes 1 to 255 ASCII characters as credential") from None
 
-    def connector(self) -> aiohttp.BaseConnector:
-        """Return a connector of aiohttp's client that uses the proxy. Use it in `failing`."""
-        from aiohttp_socks import ProxyConnector, ProxyType
+    def connector(
+        self, *, limit: int = 100, context: ssl.SSLContext | None = None
+    ) -> aiohttp.BaseConnector:
+        """Return a connector of aiohttp's client that uses the proxy for up to `limit` connections
+        at once. `context` is for TLS with the hosts.
+        """
+        from gateway.http.tunnel_connector import TunnelConnector
 
-        return ProxyConnector(
-            self.host,
-            self.port,
-            ProxyType[_TYPES[self.scheme]],
-            self.username,
-            self.password,
-            rdns=True,
-        )
+        return TunnelConnector(self.open, limit, context)
+
+    @property
+    def _credential(self) -> tuple[str, str] | None:
+        return None if self.username is None else (self.username, self.password or "")
 
 
 def from_environment(scheme: str) -> Proxy | None:
@@ -126,9 +129,8 @@ def _matches(host: str, exception: str) -> bool:
     """Tell whether an exception covers a host."""
     if exception in ("*", host):
         return True
-    if "/" in exception or exception[:1].isdigit():
-        try:
-            return ipaddress.ip_address(host) in ipaddress.ip_network(exception)
-        except ValueError:
-            return False
-    return host.endswith(f".{exception.lstrip('.')}")
+    try:
+        address, network = ipaddress.ip_address(host), ipaddress.ip_network(exception.strip("[]"))
+    except ValueError:
+        return host.endswith(f".{exception.lstrip('*.')}")
+    return address in network

@@ -73,9 +73,8 @@ class Checks:
                     policy = endpoint.pool.policy
                     found = await resolve_checked(address.host, address.port, policy)
                 return await self._get(endpoint, found[0], None)
-            with proxy.failing():
-                address = endpoint.pool.address
-                return await self._get(endpoint, (address.host, address.port), proxy.connector())
+            address = endpoint.pool.address
+            return await self._get(endpoint, (address.host, address.port), proxy.connector())
         except TimeoutError:
             return f"check: no answer within {options.timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as exc:

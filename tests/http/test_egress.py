@@ -24,7 +24,9 @@ def test_a_url_without_a_port_or_scheme_means_the_usual_one(url: str, port: int)
     assert Proxy.parse(url).port == port
 
 
-@pytest.mark.parametrize("url", ["ftp://p:1", "http://", "http://p:99999", "https://p:1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://p:1", "http://", "http://p:99999", "https://p:1", "http://us%3Aer:pw@p"]
+)
 def test_a_url_that_is_no_proxy_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(BadProxy) as refused:
         Proxy.parse(url)
@@ -46,6 +48,10 @@ def test_a_url_that_is_no_proxy_is_refused_without_its_text(url: str) -> None:
         ("::1", "::1", False),
         ("fd00::/8", "fd00::5", False),
         ("*", "anything.example", False),
+        ("*.internal", "a.internal", False),
+        ("3com.example", "api.3com.example", False),
+        ("[::1]", "::1", False),
+        ("::1", "0:0:0:0:0:0:0:1", False),
     ],
 )
 def test_exceptions_are_names_domains_addresses_and_networks(

@@ -37,8 +37,7 @@ async def _issuer(subject: str, options: models.JwtProviderSettings) -> AsyncIte
     async def fetch(url: str) -> bytes:
         if proxy is None or not proxy.serves(urlsplit(url).hostname or ""):
             return await read(url, None)
-        with proxy.failing():
-            return await read(url, proxy.connector())
+        return await read(url, proxy.connector())
 
     async def read(url: str, connector: aiohttp.BaseConnector | None) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -90,14 +89,13 @@ async def endpoint_findings(
     # The demo backend serves models that it does not list.
     wanted = set() if is_demo else set(names)
     try:
-        with nullcontext() if proxy is None else proxy.failing():
-            found = await probe(
-                url,
-                headers=_headers(options, endpoint),
-                context=context,
-                dialect=options.dialect,
-                connector=None if proxy is None else proxy.connector(),
-            )
+        found = await probe(
+            url,
+            headers=_headers(options, endpoint),
+            context=context,
+            dialect=options.dialect,
+            connector=None if proxy is None else proxy.connector(),
+        )
     except (ProbeError, OSError) as exc:
         yield warning(
             subject,

@@ -30,4 +30,6 @@ class ProxySettings(Section):
     def _both(self) -> Self:
         if (self.username is None) != (self.password is None):
             raise ValueError("give both `username` and `password`, or neither")
+        if ":" in (self.username or "") and self.url.startswith("http:"):
+            raise ValueError("`username` has a colon, which HTTP does not allow")
         return self
