@@ -24,7 +24,6 @@ from gateway.admin.key_orders import (
 )
 from gateway.auth import api_key, holders
 from gateway.auth.api_key import ApiKey
-from gateway.auth.key_file import BadKeyFile
 from gateway.auth.key_register import (
     FileRegister,
     Filter,
@@ -272,20 +271,19 @@ def _register(config: Config, name: str | None) -> KeyRegister:
 
 
 def opened_records(config: Config) -> Records:
-    """Open the records of the configuration's store."""
-    return makers(config.store.location).open_records(config.store.location)
+    """Open the records of the configuration's store. Raise CannotDo."""
+    try:
+        return makers(config.store.location).open_records(config.store.location)
+    except UNUSABLE as exc:
+        raise CannotDo(f"the store cannot be used: {exc}") from exc
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a call of a register. Raise CannotDo."""
+    """Run a call of a register. Raise CannotDo, BadKeyFile or, for a key file, OSError."""
     try:
         return asyncio.run(work)
     except StoreUnavailable as exc:
         raise CannotDo(f"the store does not answer: {exc}") from exc
-    except BadKeyFile as exc:
-        raise CannotDo(str(exc)) from exc
-    except UNUSABLE as exc:
-        raise CannotDo(f"the store cannot be used: {exc}") from exc
 
 
 @contextlib.contextmanager
