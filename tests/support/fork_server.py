@@ -80,9 +80,16 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
-    async def start(self, arguments: Sequence[str]) -> ForkedProcess:
-        """Start `gateway` with these arguments and this process's environment and directory."""
-        order = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+    async def start(self, arguments: Sequence[str], first: str = "") -> ForkedProcess:
+        """Start `gateway` with these arguments and this process's environment and directory.
+        `first` is Python code that runs before.
+        """
+        order = {
+            "arguments": arguments,
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+            "first": first,
+        }
         status, of_status = os.pipe()
         out, of_out = os.pipe()
         errors, of_errors = os.pipe()
@@ -170,3 +177,4 @@ def _become(order: dict[str, object], out: int, errors: int) -> None:
     os.environ.update(environment)
     os.chdir(str(order["folder"]))
     sys.argv = ["-c", *arguments]
+    exec(str(order["first"]), {})  # noqa: S102  # of the test itself

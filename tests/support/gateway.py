@@ -32,7 +32,8 @@ from tests.support.waiting import eventually
 LogLine = dict[str, Any]
 _PATIENCE_S = 10.0
 _START_PATIENCE_S = 30.0
-_LEAK_GRACE_S = 2.0
+_LEAK_GRACE_S = 10.0
+_STOP_GRACE_S = 2.0
 _POLL_S = 0.001
 
 
@@ -176,7 +177,7 @@ class Footprint:
         self._fds = _open_fds()
 
     async def leaks(self) -> list[str]:
-        """Return the tasks and descriptors that are new and do not end within 2 s, and the uncaught
+        """Return the tasks and descriptors that are new and do not end within 10 s, and the uncaught
         exceptions.
         """
         leaks = []
@@ -201,8 +202,8 @@ class GatewayProcess:
     """Process that runs `gateway serve`.
 
     `nofile` is its file descriptor limit. `first` is Python code that runs before the gateway's,
-    for example to set a wrong clock. Without either, and with a `fork_server`, that server starts
-    it. Memory and CPU are read from /proc (Linux).
+    for example to set a shorter wait. A `fork_server` starts it, unless it has an `nofile`, with
+    the gateway imported already. Memory and CPU are read from /proc (Linux).
     """
 
     def __init__(
@@ -227,7 +228,8 @@ class GatewayProcess:
         self.file.write_text(config_text(config, sections))
         self._nofile = nofile
         self._program = f"{first}\nimport sys; from gateway.cli import main; sys.exit(main())"
-        self._fork_server = None if nofile or first else fork_server
+        self._first = first
+        self._fork_server = None if nofile else fork_server
         self._process: asyncio.subprocess.Process | ForkedProcess | None = None
         self._readers: list[asyncio.Task[None]] = []
 
@@ -262,7 +264,7 @@ class GatewayProcess:
 
     async def _begin(self, *arguments: str) -> asyncio.subprocess.Process | ForkedProcess:
         if self._fork_server is not None:
-            return await self._fork_server.start(arguments)
+            return await self._fork_server.start(arguments, self._first)
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", self._program, *arguments),
             stdin=asyncio.subprocess.DEVNULL,
@@ -278,13 +280,13 @@ class GatewayProcess:
         if process.returncode is None:
             process.terminate()
             try:
-                async with asyncio.timeout(_LEAK_GRACE_S):
+                async with asyncio.timeout(_STOP_GRACE_S):
                     await process.wait()
             except TimeoutError:
                 process.kill()
-                async with asyncio.timeout(_LEAK_GRACE_S):
+                async with asyncio.timeout(_STOP_GRACE_S):
                     await process.wait()
-        _, unended = await asyncio.wait(self._readers, timeout=_LEAK_GRACE_S)
+        _, unended = await asyncio.wait(self._readers, timeout=_STOP_GRACE_S)
         if unended:  # a successor still runs, and writes to the same pipes
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
