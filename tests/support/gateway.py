@@ -177,8 +177,8 @@ class Footprint:
         self._fds = _open_fds()
 
     async def leaks(self) -> list[str]:
-        """Return the tasks and descriptors that are new and do not end within 10 s, and the uncaught
-        exceptions.
+        """Return the tasks and descriptors that are new and do not end within a grace time, and the
+        uncaught exceptions.
         """
         leaks = []
         if await _outlasts(lambda: len(self._new_tasks())):

@@ -134,9 +134,29 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "The client has to send 'Authorization: Bearer' and its token or API key.",
         ),
         (
+            r"the certificate has expired",
+            "The client certificate has expired{by}.",
+            "The client has to get a new certificate.",
+        ),
+        (
+            r"the certificate has no (?P<kind>.*)" + _END,
+            "The client certificate has no {kind}, which names the caller{by}.",
+            "Correct what the authority puts into certificates, or `subject` of the provider.",
+        ),
+        (
+            r"(?P<found>[^;]+) is not allowed" + _END,
+            "The client certificate is for {found}, which is not allowed{by}.",
+            "Add the name to `allow` of the provider, if it should be accepted.",
+        ),
+        (
             r"not (?:a JWT|an API key|a ticket)",
             "The credential is not of a kind that the route accepts.",
             "Compare it with `auth` of the route.",
+        ),
+        (
+            r"a client certificate is needed",
+            "The connection has no client certificate{by}.",
+            "The client has to present a certificate in the TLS handshake.",
         ),
     )
 )

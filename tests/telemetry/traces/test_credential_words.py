@@ -34,6 +34,23 @@ def said(reason: str) -> str:
         ),
         ("corp: ExpiredSignatureError", "The token expired."),
         (
+            "mtls: the certificate has expired",
+            "The client certificate has expired (provider 'mtls').",
+        ),
+        (
+            "corp: not a JWT; mtls: spiffe://a.test/x is not allowed",
+            "The client certificate is for spiffe://a.test/x, which is not allowed "
+            "(provider 'mtls').",
+        ),
+        (
+            "mtls: the certificate has no uri",
+            "The client certificate has no uri, which names the caller (provider 'mtls').",
+        ),
+        (
+            "corp: not a JWT; mtls: a client certificate is needed",
+            "The credential is not of a kind that the route accepts.",
+        ),
+        (
             f"corp: ExpiredSignatureError: exp is {AT - 5:.0f}",
             "The token expired 5 s before the request.",
         ),
