@@ -29,11 +29,21 @@ def translate(errors: Sequence[ErrorDetails], source: ConfigSource, document: An
         hint = None
         if kind == "extra_forbidden":
             hint = nearest(str(place.path[-1]), place.model.model_fields if place.model else ())
-        message = in_words(kind, error["msg"], error.get("ctx", {}), place.fields)
+        message = in_words(
+            kind, error["msg"], error.get("ctx", {}), place.fields, _written(place.path, document)
+        )
         problem = source.problem(place.path, message, hint)
         if problem not in problems:
             problems.append(problem)
     return problems
+
+
+def _written(path: ConfigPath, document: Any) -> object:
+    """Return the value at a path of the document; None if there is none."""
+    value = document
+    for part in path:
+        value = _inside(value, part)
+    return value
 
 
 def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:

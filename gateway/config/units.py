@@ -74,6 +74,24 @@ def share_text(share: float) -> str:
     return f"{round(share * 100, 3):g}%"
 
 
+def bound_text(bound: float, written: object) -> str:
+    """Return the bound of a range in the kind of unit that a value out of the range is written in."""
+    for parse, text in _KINDS:
+        try:
+            parse(written)
+        except ValueError:
+            continue
+        return text(bound)
+    return f"{bound:g}"
+
+
+_KINDS: tuple[tuple[Callable[[object], float], Callable[[Any], str]], ...] = (
+    (parse_duration, duration_text),
+    (parse_size, size_text),
+    (parse_share, share_text),
+)
+
+
 def _written(text: Callable[[Any], str]) -> PlainSerializer:
     """Return a serializer that writes a value by `text` if the context is `UNITS`."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.config.units import bound_text
+
 _WORDS: Mapping[str, str] = {
     "missing": "is missing",
     "extra_forbidden": "unknown key",
@@ -21,15 +23,30 @@ _WORDS: Mapping[str, str] = {
     "string_type": "has to be text",
 }
 
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+}
+"""Key in `ctx` and words of each error about a range."""
+
 
 def in_words(
-    kind: str, message: str, context: Mapping[str, Any], fields: Sequence[str] = ()
+    kind: str,
+    message: str,
+    context: Mapping[str, Any],
+    fields: Sequence[str] = (),
+    written: object = None,
 ) -> str:
     """Return the message for an error of pydantic, given by its `type`, `msg` and `ctx`. `fields`
-    are the keys that are allowed in its place.
+    are the keys that are allowed in its place, `written` is the value in the file.
     """
     if kind in _WORDS:
         return _WORDS[kind]
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"has to be {words} {bound_text(context[key], written)}"
     if kind in ("model_type", "model_attributes_type"):
         if context.get("class_name") == "Secret":
             return "has to be a secret: {env: NAME}, {file: PATH} or {command: [PROGRAM]}"

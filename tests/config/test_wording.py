@@ -20,6 +20,8 @@ def test_a_word_that_is_none_of_the_choices_lists_them() -> None:
         ("websocket: 5", "websocket: has to be true or false"),
         ("resume: true", "resume: has to be a mapping, such as {on_disconnect: ...}"),
         ("resume: {grace: 10}", "resume.grace: not a duration"),
+        ("batch: {max_delay: 5m}", "batch.max_delay: has to be at most 2s"),
+        ("heartbeat: 0s", "heartbeat: has to be"),
         ("compress: gzip", "compress: has to be a list, such as [a, b]"),
         ("compress: [deflate]", "compress[0]: has to be one of 'zstd', 'br' or 'gzip'"),
         ("heartbeats: 5s", "heartbeats: unknown key; did you mean 'heartbeat'?"),
