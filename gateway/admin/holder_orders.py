@@ -44,7 +44,8 @@ def ordered(
         return Holder(kind=kind, name=name, created=created, suspended=suspended, **fields)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
-        raise BadOrder(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise BadOrder(f"{'.'.join(map(str, first['loc']))}: {why}") from None
 
 
 def document(holder: Holder) -> dict[str, Any]:

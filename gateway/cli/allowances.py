@@ -14,6 +14,11 @@ _OPTIONS: tuple[tuple[str, type, str], ...] = (
     ("warn-at", float, "share of a budget from which on callers are warned, such as 0.8"),
 )
 
+_PREFIXES = {"allowance": "", "limits": "", "per_user": "user-", "per_key": "key-"}
+"""Prefix of the options by the field of an order that holds the allowance."""
+_OPTION_NAMES = {"budgets": "budget", "key_lifetime": "own-keys-expire", "user_keys": "own-keys"}
+"""Options whose name differs from that of their field."""
+
 
 def add_allowance(parser: argparse.ArgumentParser, prefix: str = "", of: str = "") -> None:
     """Add the options. `prefix` precedes each name; `of` says whose limits they are."""
@@ -22,6 +27,13 @@ def add_allowance(parser: argparse.ArgumentParser, prefix: str = "", of: str = "
     budgets = f"--{prefix}budget"
     text = f"budget, such as '500 USD/month'; may be given several times{of}"
     parser.add_argument(budgets, action="append", help=text)
+
+
+def option_of(place: str) -> str:
+    """Return the option that sets a field of an order, such as `allowance.budgets.0`."""
+    first, *rest = place.split(".")
+    prefix, name = (_PREFIXES[first], rest[0]) if rest and first in _PREFIXES else ("", first)
+    return f"--{prefix}{_OPTION_NAMES.get(name, name.replace('_', '-'))}"
 
 
 def allowance_of(arguments: argparse.Namespace, prefix: str = "") -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from gateway.admin.holder_orders import document, find, ordered, page
 from gateway.admin.key_orders import BadOrder
 from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
-from gateway.cli.allowances import add_allowance, allowance_of
+from gateway.cli.allowances import add_allowance, allowance_of, option_of
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
@@ -83,7 +83,8 @@ def _set(arguments: argparse.Namespace) -> int:
     try:
         after = ordered(config, arguments.kind, arguments.name, fields, before, _now())
     except BadOrder as exc:
-        raise WrongUsage(str(exc)) from exc
+        place, _, why = str(exc).partition(": ")
+        raise WrongUsage(f"{place if place == 'name' else option_of(place)}: {why}") from exc
     with_records(config.store, lambda records: holders.put(records, after))
     print(f"{arguments.name}: {'created' if before is None else 'changed'}")
     return 0

@@ -32,7 +32,7 @@ from gateway.auth.key_register import (
     listed,
     rotated,
 )
-from gateway.cli.allowances import add_allowance, allowance_of
+from gateway.cli.allowances import add_allowance, allowance_of, option_of
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.store import with_records
@@ -267,7 +267,8 @@ def _register(config: Config, name: str | None) -> KeyRegister:
                 return FileRegister(Path(provider.file))
             return StoreRegister(lambda: opened_records(config), known)
     wanted = f"called '{name}'" if name else "in `auth`"
-    raise WrongUsage(f"there is no provider of type api_key {wanted}")
+    hint = f"add {name or 'keys'}: {{type: api_key, file: keys.yaml}} to `auth`"
+    raise WrongUsage(f"there is no provider of type api_key {wanted}; {hint}")
 
 
 def opened_records(config: Config) -> Records:
@@ -292,7 +293,8 @@ def _usage(arguments: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except BadOrder as exc:
-        raise WrongUsage(f"--{exc}") from exc
+        place, _, why = str(exc).partition(": ")
+        raise WrongUsage(f"{option_of(place)}: {why}") from exc
 
 
 def _now() -> datetime:

@@ -110,7 +110,8 @@ def test_a_key_is_changed_rotated_suspended_and_resumed(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--requests", "many"], "--allowance.requests: not a rate"),
+        (["--requests", "many"], "--requests: not a rate"),
+        (["--budget", "5"], "--budget: not a budget"),
         (["--budget", "5 USD/day"], "would be forgotten"),
         (["--team", "search"], "set store.url"),
         (["--routes", "nowhere"], "there is no route 'nowhere'"),
