@@ -646,7 +646,7 @@ class UpstreamTotalTimeout(UpstreamError):
 
     status = 504
     code = "upstream_total_timeout"
-    default_message = "The request took longer than it may."
+    default_message = "The request reached its time limit, `timeouts.total` or x-request-timeout."
 
 
 class UpstreamReset(UpstreamError):

@@ -53,8 +53,18 @@ class Authenticate:
         self._providers = tuple(p for p in providers if not isinstance(p, elsewhere))
         self._scopes = frozenset(scopes)
         self._vouching = {p.name: p for p in (*self._providers, *self._certificates)}
+        self._required = None if self._providers else self._other_credentials()
         own = [provider.header for provider in providers if provider.header]
         self._headers = tuple(map(istr, dict.fromkeys(["X-Api-Key", "Api-Key", *own])))
+
+    def _other_credentials(self) -> str:
+        """Return the message for a request without a credential, on a route without headers."""
+        kinds = []
+        if self._certificates:
+            kinds.append("a client certificate of the TLS connection")
+        if self._tickets:
+            kinds.append(f"a ticket in the query, ?{PARAMETER}=TICKET")
+        return f"A valid credential is required: {', or '.join(kinds)}."
 
     def on_request(self, request: Request) -> Awaitable[None] | None:
         """Set the principal. Raise Unauthenticated, CredentialExpired, Forbidden or
@@ -91,7 +101,7 @@ class Authenticate:
             self._admit(exchange, self._by_certificate(request.client.certificate))
             return None
         else:
-            raise Unauthenticated("Bearer", reason="no credential")
+            raise Unauthenticated("Bearer", reason="no credential", message=self._required)
         principal = _accepted(self._providers, credential)
         if not isinstance(principal, Principal):
             return self._wait(exchange, principal)

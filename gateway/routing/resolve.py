@@ -169,9 +169,9 @@ class Resolve:
         exchange = request.exchange
         if target is None:
             raise RequestError(
-                'The body has to name a model: {"model": ...}.'
+                'The request names no model: send a JSON body such as {"model": "NAME", ...}.'
                 if exchange.session is None
-                else "The query has to name a model: ?model=...",
+                else "The request names no model: add it to the query, ?model=NAME.",
                 code="model_required",
                 param="model",
             )
@@ -343,7 +343,7 @@ def _deadline(request: Request, target: Target) -> float | None:
             asked_s = 0.0
         if asked_s <= 0.0:
             raise RequestError(
-                f"{TIMEOUT_HEADER} holds no duration: send seconds, or such as 500ms or 2m.",
+                f"{TIMEOUT_HEADER} is not a duration: send seconds, or a value such as 500ms or 2m.",
                 code="invalid_timeout",
                 param=TIMEOUT_HEADER,
             )

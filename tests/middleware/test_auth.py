@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from multidict import CIMultiDict
 
+from gateway.auth.certificate import CertificateProvider
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.errors import Unauthenticated
@@ -41,10 +42,11 @@ class Asked:
         return ADA
 
 
-def made_request() -> Request:
+def made_request(headers: dict[str, str] | None = None) -> Request:
     exchange = Exchange("GET", "192.0.2.1", False)
-    headers = CIMultiDict({"Authorization": "Bearer token"})
-    return cast(Request, SimpleNamespace(exchange=exchange, headers=headers))
+    given = CIMultiDict({"Authorization": "Bearer token"} if headers is None else headers)
+    client = SimpleNamespace(certificate=None)
+    return cast(Request, SimpleNamespace(exchange=exchange, headers=given, client=client))
 
 
 async def identified(*providers: Asked) -> Principal | None:
@@ -72,3 +74,12 @@ async def test_the_rejections_of_all_providers_are_told_to_the_log(waits: bool) 
     with pytest.raises(Unauthenticated) as caught:
         await identified(first, second)
     assert caught.value.reason == "first: not of first; second: not of second"
+
+
+def test_a_request_without_a_credential_is_told_which_kind_the_route_accepts() -> None:
+    mesh = CertificateProvider("mesh", subject="uri", allow=[])
+    with pytest.raises(Unauthenticated, match="client certificate of the TLS connection"):
+        Authenticate([mesh]).on_request(made_request({}))
+    keys = cast(Provider, Asked("keys", accepts=True, waits=False))
+    with pytest.raises(Unauthenticated, match="Authorization: Bearer"):
+        Authenticate([keys, mesh]).on_request(made_request({}))

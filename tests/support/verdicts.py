@@ -47,7 +47,7 @@ BY_ERROR = {
         "client",
         "The body is not in the coding that its Content-Encoding names, or is cut off: so it is.",
     ),
-    "invalid_timeout": ("client", "x-request-timeout holds no duration."),
+    "invalid_timeout": ("client", "x-request-timeout is not a duration."),
     "invalid_event_id": (
         "client",
         "Last-Event-ID, or the place to resume at, is no event of this stream: so it is.",

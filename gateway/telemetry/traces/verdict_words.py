@@ -81,7 +81,7 @@ ERRORS: Mapping[str, Wording] = {
         CORRECT,
     ),
     "invalid_timeout": Wording(
-        _CLIENT, "x-request-timeout holds no duration.", "Send seconds, or for example 500ms or 2m."
+        _CLIENT, "x-request-timeout is not a duration.", "Send seconds, or for example 500ms or 2m."
     ),
     "invalid_event_id": Wording(
         _CLIENT,
