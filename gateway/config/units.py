@@ -75,7 +75,7 @@ def share_text(share: float) -> str:
 
 
 def bound_text(bound: float, written: object) -> str:
-    """Return the bound of a range in the kind of unit that a value out of the range is written in."""
+    """Return the bound of a range in units of the kind in which a value is written."""
     for parse, text in _KINDS:
         try:
             parse(written)

@@ -343,7 +343,7 @@ def _deadline(request: Request, target: Target) -> float | None:
             asked_s = 0.0
         if asked_s <= 0.0:
             raise RequestError(
-                f"{TIMEOUT_HEADER} is not a duration: send seconds, or a value such as 500ms or 2m.",
+                f"{TIMEOUT_HEADER} is not a duration: send seconds, or such as 500ms or 2m.",
                 code="invalid_timeout",
                 param=TIMEOUT_HEADER,
             )
