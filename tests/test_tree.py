@@ -88,7 +88,6 @@ ELSEWHERE = {
     "hooks/events.py": "wire/test_hooks.py",
     "hooks/guarded.py": "wire/test_hooks.py",
     "hooks/stages.py": "wire/test_hooks.py",
-    "hooks/stream.py": "wire/test_hooks.py",
     "hooks/recorded.py": "hooks/test_redact.py",
     "hooks/webhook.py": "wire/test_guardrails.py",
     "proxy/hooked.py": "wire/test_hooks.py",

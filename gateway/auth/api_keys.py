@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from gateway.auth.holders import Holder, Holders
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.errors import AuthUnavailable
+from gateway.load.tasks import BackgroundTasks
 from gateway.store.record_cache import NotCached
 from gateway.store.records import StoreUnavailable
 
@@ -78,7 +78,7 @@ class ApiKeyProvider:
         """Principal by key id, with the record and the version of the teams and users that it was
         made from.
         """
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches = BackgroundTasks()
 
     async def verify(self, credential: str) -> Principal:
         for _ in range(_FETCHES + 1):
@@ -182,9 +182,7 @@ class ApiKeyProvider:
             return _refusal(key, *self._above(key)) is None
         except NotCached:
             # It was accepted before. The next call knows whether it still is.
-            task = asyncio.ensure_future(self._fetch_quietly(principal.key_id))
-            self._fetches.add(task)
-            task.add_done_callback(self._fetches.discard)
+            self._fetches.spawn(self._fetch_quietly(principal.key_id))
             return True
 
     async def _fetch_quietly(self, key_id: str) -> None:

@@ -13,6 +13,9 @@ class BackgroundTasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        return len(self._running)
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task that `cancel` and `close` cancel."""
         task = asyncio.create_task(work)
@@ -28,4 +31,8 @@ class BackgroundTasks:
     async def close(self) -> None:
         """Cancel all tasks that run, and wait for them. Their errors are ignored."""
         self.cancel()
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Wait for all tasks that run. Their errors are ignored."""
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
+from gateway.load.tasks import BackgroundTasks
 from gateway.response_cache.store import AnswerLabels, AnswerStore
 from gateway.response_cache.stored_answer import StoredAnswer, decoded
 from gateway.response_cache.use import CacheStatus
@@ -54,7 +54,7 @@ class AnswerCache:
         self._failed = False
         self._asked_again_at = 0.0
         self._being_made: dict[str, asyncio.Future[StoredAnswer | None]] = {}
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes = BackgroundTasks()
 
     async def find(self, key: str) -> StoredAnswer | None:
         """Return a stored answer that has not expired; None if there is none, or the store does not
@@ -77,7 +77,7 @@ class AnswerCache:
         """
         if self._pauses or len(self._writes) >= _MOST_WRITES:
             return False
-        self._spawn(self._put(key, answer, labels))
+        self._writes.spawn(self._put(key, answer, labels))
         return True
 
     async def _put(self, key: str, answer: StoredAnswer, labels: AnswerLabels) -> None:
@@ -127,7 +127,7 @@ class AnswerCache:
 
     async def close(self) -> None:
         """Write what is to be stored, and close the store."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._writes.wait()
         await self.store.close()
 
     # -- private -------------------------------------------------------------------------------
@@ -147,8 +147,3 @@ class AnswerCache:
         if self._failed:
             self._failed = False
             self._report("back", "")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)

@@ -12,7 +12,8 @@ from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.cache import CacheAnswers, CacheOptions
 from gateway.response_cache.cache import AnswerCache
-from gateway.stores.makers import UNUSABLE, makers
+from gateway.stores.makers import makers
+from gateway.wiring.store import OpeningStore
 
 _WITHOUT_EFFECT = {
     *("name", "auth", "scopes", "limits", "limit_headers", "served_headers", "cors", "cache"),
@@ -45,12 +46,10 @@ def answer_cache(
     if not caches(config):
         return None
     location = config.store.location
-    try:
+    with OpeningStore(faults):
         store = makers(location).open_answers(location, config.store.cache_bytes)
-    except UNUSABLE as exc:
-        faults.append((("store", "url"), f"cannot be used: {exc}"))
-        return None
-    return AnswerCache(store, report=report)
+        return AnswerCache(store, report=report)
+    return None
 
 
 def cache_answers(

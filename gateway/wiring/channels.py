@@ -17,8 +17,9 @@ from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget
 from gateway.middleware.channels import ChannelOptions
 from gateway.request_body.reader import BodyReader
-from gateway.stores.makers import UNUSABLE, makers
+from gateway.stores.makers import makers
 from gateway.wiring.limits import per_second
+from gateway.wiring.store import OpeningStore
 from gateway.wiring.websocket import CredentialValidity, session_options
 
 _UNLIMITED_BYTES = 2**63
@@ -44,14 +45,12 @@ def channels(
     if not has_channels(config):
         return Channels(cap_bytes, LocalLink())
     location = config.store.location
-    try:
+    with OpeningStore(faults):
         link = makers(location).open_channels(location, report)
-    except UNUSABLE as exc:
-        faults.append((("store", "url"), f"cannot be used: {exc}"))
-        return None
-    if link is None and folder is not None and config.server.workers > 1:
-        link = WorkerLink(folder, slot, config.server.workers)
-    return Channels(cap_bytes, link or LocalLink())
+        if link is None and folder is not None and config.server.workers > 1:
+            link = WorkerLink(folder, slot, config.server.workers)
+        return Channels(cap_bytes, link or LocalLink())
+    return None
 
 
 def channels_path(route: models.Route) -> str:

@@ -14,8 +14,9 @@ from gateway.resume.options import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
-from gateway.stores.makers import UNUSABLE, makers
+from gateway.stores.makers import makers
 from gateway.wiring.limits import per_second
+from gateway.wiring.store import OpeningStore
 
 
 def resumes(config: Config) -> bool:
@@ -38,17 +39,15 @@ def streams(
     if not resumes(config):
         return Streams(cap_bytes)
     location = config.store.location
-    try:
+    with OpeningStore(faults):
         sharing = makers(location).open_sharing(location, report)
-    except UNUSABLE as exc:
-        faults.append((("store", "url"), f"cannot be used: {exc}"))
-        return None
-    if sharing is not None:
-        return Streams(cap_bytes, sharing=sharing)
-    if folder is None:
-        return Streams(cap_bytes)
-    siblings = WorkerSharing(folder, slot, config.server.workers)
-    return Streams(cap_bytes, slot=slot, sharing=siblings)
+        if sharing is not None:
+            return Streams(cap_bytes, sharing=sharing)
+        if folder is None:
+            return Streams(cap_bytes)
+        siblings = WorkerSharing(folder, slot, config.server.workers)
+        return Streams(cap_bytes, slot=slot, sharing=siblings)
+    return None
 
 
 def streams_path(route: models.Route) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from gateway.config import Config
 from gateway.config.problems import Fault
@@ -43,11 +44,32 @@ def stores(
     location = config.store.location
     if folder is not None and not location.is_shared:
         location = locate(f"sqlite://{folder / 'store.db'}")
-    try:
+    with OpeningStore(faults):
         store = makers(location)
         limits, records = store.open_limits(location), store.open_records(location)
-    except UNUSABLE as exc:
-        faults.append((("store", "url"), f"cannot be used: {why(exc)}"))
-        return None
-    local = limits if isinstance(limits, MemoryLimits) else MemoryLimits()
-    return Stores(GuardedStore(limits, local=local, report=report), records)
+        local = limits if isinstance(limits, MemoryLimits) else MemoryLimits()
+        return Stores(GuardedStore(limits, local=local, report=report), records)
+    return None
+
+
+class OpeningStore:
+    """Context in which a store is opened. If that fails, the reason is added to `faults`, and the
+    code after the block runs.
+    """
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self._faults = faults
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, UNUSABLE):
+            return False
+        self._faults.append((("store", "url"), f"cannot be used: {why(error)}"))
+        return True

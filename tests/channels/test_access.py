@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.auth.jwt import REVOKED
 from tests.channels.clients import (
     Reader,
@@ -16,11 +14,6 @@ from tests.support.client import RawClient, ask, request
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def gateway(start_gateway: StartGateway, auth: Auth) -> RunningGateway:
-    return await start_gateway(config())
 
 
 async def test_publishing_needs_its_scope_and_following_a_credential(

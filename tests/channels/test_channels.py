@@ -17,11 +17,6 @@ from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
 
 
-@pytest.fixture
-async def gateway(start_gateway: StartGateway, auth: Auth) -> RunningGateway:
-    return await start_gateway(config())
-
-
 async def test_every_follower_receives_what_is_published_after_it_came(
     gateway: RunningGateway,
 ) -> None:

@@ -24,11 +24,6 @@ from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.tokens import Auth, bearer
 
 
-@pytest.fixture
-async def gateway(start_gateway: StartGateway, auth: Auth) -> RunningGateway:
-    return await start_gateway(config())
-
-
 async def test_presence_is_counted_and_told(
     start_gateway: StartGateway, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:

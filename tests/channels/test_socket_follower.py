@@ -6,8 +6,6 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
-
 from tests.channels.clients import asked, config, publish, until_followed
 from tests.support.client import RawClient
 from tests.support.gateway import RunningGateway, StartGateway
@@ -15,11 +13,6 @@ from tests.support.tokens import Auth, bearer
 from tests.support.websocket import CLOSE, TEXT, close, frame, hear, opened, opening, read_frame
 
 PATH = "/v1/channels/news"
-
-
-@pytest.fixture
-async def gateway(start_gateway: StartGateway, auth: Auth) -> RunningGateway:
-    return await start_gateway(config())
 
 
 async def message(client: RawClient) -> Any:
