@@ -22,6 +22,7 @@ from gateway.exchange import EndReason, Exchange
 from gateway.http.headers import CREDENTIALS
 from gateway.json_body import JsonBody, is_heavy
 from gateway.limiting.keys import subject_key, tenant_key
+from gateway.middleware.limits import RequestLimits
 from gateway.pipeline import Outcome
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.relay import RelayedResponse
@@ -29,6 +30,7 @@ from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
 from gateway.response_cache.directives import (
     RequestDirectives,
+    age_s,
     lifetime_s,
     request_directives,
 )
@@ -78,6 +80,8 @@ class CacheOptions:
     """True if requests wait for an equal one whose answer is no stream."""
     waits_for_streams: bool
     max_wait_s: float
+    counts_hits: bool = True
+    """True if hits count as requests in limits."""
     preface: bytes = b""
     """Bytes that open an event stream for a client that `heeds_retry`."""
 
@@ -85,8 +89,12 @@ class CacheOptions:
 class CacheAnswers:
     """Policy of one route."""
 
-    def __init__(self, options: CacheOptions, cache: AnswerCache) -> None:
+    def __init__(
+        self, options: CacheOptions, cache: AnswerCache, limits: RequestLimits | None = None
+    ) -> None:
+        """`limits` are those of the route."""
         self._options = options
+        self._limits = limits
         self._cache = cache
         self._vary = frozenset(name.lower() for name in options.vary) | _IGNORED_VARY
 
@@ -167,9 +175,11 @@ class CacheAnswers:
         saved[options.route, model, "input"] += answer.tokens_in
         saved[options.route, model, "output"] += answer.tokens_out
         unassign(exchange)
+        if self._limits is not None and not options.counts_hits:
+            self._limits.undo(exchange)
         exchange.tap = exchange.filter = None  # the answer used no tokens, and was filtered before
-        age_s = int(answer.age_s(time.time()))
-        fields = [*answer.fields, ("Age", str(age_s))]
+        age = str(int(answer.age_s(time.time())))
+        fields = [*answer.fields, ("Age", age)]
         if not answer.is_stream:
             fields.append(("Content-Length", str(len(answer.body))))
         raw = [(name.encode(), value.encode("latin-1")) for name, value in fields]
@@ -210,11 +220,8 @@ class CacheAnswers:
             (
                 options.fingerprint,
                 self._owner(exchange, headers),
-                options.route.encode(),
-                exchange.path.encode(),
-                exchange.query.encode(),
-                (exchange.model or "").encode(),
-                (exchange.served or "").encode(),
+                *map(_encoded, (options.route, exchange.path, exchange.query)),
+                *map(_encoded, (exchange.model or "", exchange.served or "")),
                 *_values(headers, options.vary),
                 content,
             )
@@ -230,8 +237,8 @@ class CacheAnswers:
         if principal is None:
             # An anonymous caller's credential may be the backend's, which answers to it.
             own = _values(headers, (name.decode() for name in sorted(CREDENTIALS)))
-            return answer_key((shared.encode(), *own)).encode()
-        return shared.encode()
+            return answer_key((_encoded(shared), *own)).encode()
+        return _encoded(shared)
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -251,11 +258,10 @@ class CacheAnswers:
             lifetime = lifetime_s(
                 headers.getall("Cache-Control", ()),
                 lifetime,
-                is_private=options.scope == "subject",
+                is_private=options.scope == "subject" and exchange.principal is not None,
                 is_stream=use.is_stream,
             )
-        age = headers.get("Age", "")
-        use.age_s = float(int(age)) if age.isascii() and age.isdecimal() else 0.0
+        use.age_s = age_s(headers.get("Age"))
         use.lifetime_s = lifetime - use.age_s
         if use.lifetime_s > 0:
             kept = [field for field in headers.items() if field[0].lower() in _KEPT_FIELDS]
@@ -311,4 +317,8 @@ def _is_deterministic(document: Mapping[str, Any], path: str) -> bool:
 
 def _values(headers: CIMultiDictProxy[str], names: Iterable[str]) -> list[bytes]:
     """Return the values of header fields. They differ if any value differs, or is missing."""
-    return [repr(headers.getall(name, ())).encode("utf-8", "surrogatepass") for name in names]
+    return [_encoded(repr(headers.getall(name, ()))) for name in names]
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -170,10 +170,17 @@ class RequestLimits:
             self._store.post(posts)
 
     def undo(self, exchange: Exchange) -> None:
-        """Give back what was taken on the head, slots too, as if nothing had been decided."""
+        """Give back all that was taken, slots too, as if nothing had been decided."""
         if exchange.decided is None:
             return
         self._give_back(exchange.decided)
+        spent = [
+            demand.again(Kind.CORRECT, -demand.amount)
+            for demand in exchange.decided.demands
+            if demand.kind is Kind.SPEND
+        ]
+        if spent:
+            self._store.post(spent)
         for demand in exchange.decided.demands:
             if demand.kind is _LEASE:
                 self._leases.release(demand)

@@ -130,12 +130,15 @@ class Mirror:
             self._count(exchange, options, ShadowResult.DROPPED)
         else:
             copy = _copied(request, options.model, raw)
-            self._shadows.start(options.model, self._run(copy, options, exchange))
+            self._shadows.start(
+                options.model, self._run(copy, options, exchange.model or "", exchange.request_id)
+            )
         return response
 
-    async def _run(self, request: Request, options: MirrorOptions, original: Exchange) -> None:
-        """Send a copy, and report it."""
-        model, copied_id = original.model or "", original.request_id
+    async def _run(
+        self, request: Request, options: MirrorOptions, model: str, copied_id: str
+    ) -> None:
+        """Send a copy of the request `copied_id`, which was for `model`, and report it."""
         exchange, result, reason = request.exchange, ShadowResult.CANCELLED, EndReason.DRAIN
         try:
             async with asyncio.timeout(options.timeout_s):
@@ -159,6 +162,8 @@ class Mirror:
     async def _send(self, request: Request, options: MirrorOptions) -> None:
         """Send a copy to the other model, by its own rules. Raise GatewayError."""
         exchange = request.exchange
+        assert exchange.body is not None
+        exchange.json = json_body.read(exchange.body)
         target = placed(request, options.target)
         if target.deployed is not None and exchange.assignment is None:
             raise UpstreamBusy("no deployment has room")
@@ -169,7 +174,6 @@ class Mirror:
         ruled = apply_rules(request, target, self._sending.reader)
         if ruled is not None:
             await ruled
-        assert exchange.json is not None
         asks = self._dialect.asks_for_usage and exchange.path.endswith("/completions")
         if asks and exchange.json.ask_for_usage():
             exchange.rewritten()
@@ -262,7 +266,6 @@ def _copied(request: Request, model: str, raw: bytes) -> Request:
     exchange.decoded = original.decoded
     exchange.bytes_in = len(raw)
     exchange.model = model
-    exchange.json = json_body.read(raw)
     exchange.body = raw
     exchange.tap = UsageTap()
     traced = original.trace

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*=[ \t]*("[^"]*"|[^,\s]*))?')
-_LONGEST_S = 2**31
+_LONGEST_S = 2.0**31
 """Largest number of seconds; RFC 9111 section 1.2.2."""
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ def lifetime_s(
     return configured_s if told is None else min(configured_s, _seconds(told))
 
 
+def age_s(value: str | None) -> float:
+    """Return the Age of a response in seconds (RFC 9111 section 5.1); 0 without one."""
+    return 0.0 if value is None else _seconds(value.strip())
+
+
 def _parsed(values: Iterable[str]) -> Mapping[str, str]:
     """Return the directives by lower-case name. Of several with one name, the first counts."""
     found: dict[str, str] = {}
@@ -70,4 +76,7 @@ def _parsed(values: Iterable[str]) -> Mapping[str, str]:
 
 def _seconds(text: str) -> float:
     """Return a number of seconds; 0 if it is malformed, so that nothing stale is used."""
-    return float(min(int(text), _LONGEST_S)) if text.isascii() and text.isdecimal() else 0.0
+    if not (text.isascii() and text.isdecimal()):
+        return 0.0
+    digits = text.lstrip("0")
+    return _LONGEST_S if len(digits) > _DIGITS else min(float(digits or 0), _LONGEST_S)

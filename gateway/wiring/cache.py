@@ -11,6 +11,7 @@ from gateway.config import Config, models
 from gateway.config.problems import Fault
 from gateway.dialects import DIALECTS
 from gateway.middleware.cache import CacheAnswers, CacheOptions
+from gateway.middleware.limits import RequestLimits
 from gateway.response_cache.cache import AnswerCache
 from gateway.stores.makers import makers
 from gateway.wiring.store import OpeningStore
@@ -59,6 +60,7 @@ def cache_answers(
     dialect: str,
     preface: bytes,
     cache: AnswerCache,
+    limits: RequestLimits | None,
 ) -> CacheAnswers:
     """Return the policy of a route that stores answers."""
     options = CacheOptions(
@@ -76,9 +78,10 @@ def cache_answers(
         waits_for_whole=settings.single_flight != "off",
         waits_for_streams=settings.single_flight == "all",
         max_wait_s=settings.max_wait,
+        counts_hits=settings.count_hits,
         preface=preface,
     )
-    return CacheAnswers(options, cache)
+    return CacheAnswers(options, cache, limits)
 
 
 def _fingerprint(config: Config, route: models.Route, dialect: str) -> bytes:

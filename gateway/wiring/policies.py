@@ -322,7 +322,7 @@ class RoutePolicies:
         if settings is None or cache is None or not self._forwards:
             return None
         return cache_answers(
-            self._config, self._route, settings, self.dialect, self._preface, cache
+            self._config, self._route, settings, self.dialect, self._preface, cache, self._limits
         )
 
     def mirror(self) -> Mirror | None:

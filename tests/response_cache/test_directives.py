@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.response_cache.directives import (
     RequestDirectives,
+    age_s,
     lifetime_s,
     request_directives,
 )
@@ -23,6 +24,8 @@ from gateway.response_cache.directives import (
         ("max-age=soon", RequestDirectives(max_age_s=0.0)),
         ("max-age=-1", RequestDirectives(max_age_s=0.0)),
         ("max-age=99999999999999", RequestDirectives(max_age_s=2.0**31)),
+        (f"max-age={'9' * 5000}", RequestDirectives(max_age_s=2.0**31)),
+        (f"max-age={'0' * 5000}7", RequestDirectives(max_age_s=7.0)),
         ("min-fresh=5,max-stale", RequestDirectives(min_fresh_s=5.0)),
         ('ext="no-store"', RequestDirectives()),
         ("", RequestDirectives()),
@@ -55,6 +58,12 @@ def test_pragma_counts_only_without_cache_control() -> None:
 def test_directives_of_responses(value: str, shared_s: float, private_s: float) -> None:
     for expected, is_private in ((shared_s, False), (private_s, True)):
         assert lifetime_s([value], 100.0, is_private=is_private, is_stream=False) == expected
+
+
+def test_the_age_of_a_response() -> None:
+    told = {"5": 5.0, " 7 ": 7.0, "x": 0.0, "-1": 0.0, "9" * 5000: 2.0**31}
+    assert {value: age_s(value) for value in told} == told
+    assert age_s(None) == 0.0
 
 
 def test_no_cache_of_a_stream_is_for_proxies() -> None:

@@ -76,7 +76,7 @@ async def test_answers_are_removed_by_their_labels(store: Start) -> None:
             LABELS,
             AnswerLabels("route", "other", "tenant"),
             AnswerLabels("route", "model", None),
-            AnswerLabels("elsewhere", "ünï \"'", "tenant"),
+            AnswerLabels("elsewhere", "ünï \"'", "\ud800"),
         )
     ):
         await one.put(str(number), b"x", labels, 60.0)

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.admin.limits import worker_limits
 from gateway.config import ConfigError, load_text
 from tests.support.admin import admin
 from tests.support.bridge import bridge_client, bridged, texts
@@ -168,6 +170,27 @@ async def test_a_hit_costs_no_tokens_but_counts_as_a_request(start_gateway: Star
     assert samples.value("gateway_tokens_total") == 2 * 107
 
 
+async def test_hits_may_cost_nothing_at_all(start_gateway: StartGateway, tmp_path: Path) -> None:
+    limits = {
+        "all": {
+            **{"key": "route", "tokens": "100000/minute", "requests": "9/minute", "burst": 9},
+            **{"concurrency": 1, "budget": "1 USD/day"},
+        }
+    }
+    async with ScriptedUpstream(numbered(usage=USAGE)) as upstream:
+        document = config(upstream, cache={"count_hits": False}, limits=["all"], models=["m"])
+        store = {"url": f"sqlite://{tmp_path / 'store.db'}"}
+        gateway = await start_gateway({**document, "limits": limits, "store": store})
+        assert [state(await post(gateway)) for _ in range(5)] == ["miss", *["hit"] * 4]
+        last = await post(gateway, "Cache-Control: no-store", max_tokens=7)
+        left = await worker_limits(gateway.server.runtime)
+    assert last.value("x-ratelimit-remaining-requests") == b"7"
+    rows = {row["unit"]: row["remaining"] for row in left["keys"]}
+    assert rows["budget_money"] == pytest.approx(1 - 2 * 0.00027)
+    assert rows["tokens"] >= 100_000 - 2 * 107
+    assert rows["concurrency"] == 1
+
+
 async def test_requests_direct_the_cache(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(numbered()) as upstream:
         gateway = await start_gateway(config(upstream))
@@ -199,6 +222,7 @@ async def test_requests_direct_the_cache(start_gateway: StartGateway) -> None:
         (["Cache-Control: max-age=0"], False),
         (["Cache-Control: public, max-age=60"], True),
         (["Cache-Control: max-age=60", "Age: 61"], False),
+        ([f"Age: {'9' * 5000}"], False),
         (["Vary: *"], False),
         (["Vary: Accept-Encoding, Accept"], True),
         (["Set-Cookie: session=1", "X-RateLimit-Remaining: 3"], True),

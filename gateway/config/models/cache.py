@@ -60,6 +60,11 @@ class CacheSettings(Section):
         description="Whether a backend's Cache-Control forbids or shortens storing. `ignore` is "
         "for backends that send `no-cache` with every answer.",
     )
+    count_hits: bool = Field(
+        True,
+        description="Count hits as requests, in limits on requests. false: a hit gives back all "
+        "that it has taken of limits. Tokens and money are given back in any case.",
+    )
     single_flight: Literal["whole", "all", "off"] = Field(
         "whole",
         description="Which requests wait while an equal one is being answered by this worker, to "

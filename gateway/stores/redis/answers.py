@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from gateway.response_cache.store import AnswerLabels
 from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
@@ -49,7 +48,7 @@ class RedisAnswers:
         return value
 
     async def put(self, key: str, value: bytes, labels: AnswerLabels, ttl_s: float) -> None:
-        about = orjson.dumps([labels.route, labels.model, labels.tenant])
+        about = json.dumps([labels.route, labels.model, labels.tenant])
         size, ttl_ms = len(value) + _ENTRY_BYTES, max(1, int(ttl_s * 1000))
         async with self._reachable(self._timeout_s):
             self.size_bytes, evicted = await self._client.eval(
@@ -65,7 +64,7 @@ class RedisAnswers:
             found = [
                 name
                 async for name, about in self._client.hscan_iter(_ABOUT, count=_BATCH)
-                if AnswerLabels(*orjson.loads(about.partition(b" ")[2])).matches(wanted)
+                if AnswerLabels(*json.loads(about.partition(b" ")[2])).matches(wanted)
             ]
             for start in range(0, len(found), _BATCH):
                 names = found[start : start + _BATCH]
