@@ -57,7 +57,10 @@ class Once:
 
 def address(space: ChannelSpace, tenant: str | None, name: str) -> ChannelAddress:
     """Return the address of a channel. `tenant` is None if channels belong to no tenant."""
-    parts = [space.name.encode(), b"" if tenant is None else b"t" + tenant.encode()]
+    parts = [
+        space.name.encode(),
+        b"" if tenant is None else b"t" + tenant.encode("utf-8", "surrogatepass"),
+    ]
     return ChannelAddress(_digest(*parts, name.encode()), _digest(*parts), space)
 
 

@@ -43,6 +43,10 @@ async def test_nobody_publishes_where_no_scope_is_named(
     assert refused.value("allow") == b"GET"
 
 
+async def test_a_tenant_may_be_named_by_half_a_character(gateway: RunningGateway) -> None:
+    await publish(gateway, "news", "x", bearer(org="\ud83d", scope="news:write"))
+
+
 async def test_channels_of_tenants_are_apart(start_gateway: StartGateway, auth: Auth) -> None:
     red, blue = (bearer(org=org, scope="news:write") for org in ("red", "blue"))
     gateway = await start_gateway(config())

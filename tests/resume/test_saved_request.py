@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,18 +84,28 @@ def test_the_last_event_of_an_answer_is_known(events: bytes, complete: bool) -> 
     assert is_complete(events) is complete
 
 
+def test_half_a_character_of_a_claim_is_read_back_as_it_was_stored() -> None:
+    one = saved(principal=replace(PRINCIPAL, subject="\ud83d", claims={"big": 1 << 70}))
+    again = parse_saved_request(one.description(), one.request.body)
+    assert again.principal is not None
+    assert again.principal.subject == "\ud83d"
+    assert again.principal.claims == {"big": 1 << 70}
+
+
 @pytest.mark.parametrize(
-    ("headers", "stored"),
+    ("headers", "stored", "query"),
     [
-        (["OpenAI-Beta: x", "X-Custom: 1"], True),
-        (["Authorization: Bearer secret-1"], False),
-        (["X-Goog-Api-Key: secret-1"], False),
-        (["X-Session-Token: secret-1"], False),
-        (["Idempotency-Key: k1", "Last-Event-ID;"], True),
+        (["OpenAI-Beta: x", "X-Custom: 1"], True, "a=1"),
+        ([], False, "a=1&key=secret-1"),
+        ([], False, "Api%2DK%65y=secret-1"),
+        (["Authorization: Bearer secret-1"], False, "a=1"),
+        (["X-Goog-Api-Key: secret-1"], False, "a=1"),
+        (["X-Session-Token: secret-1"], False, "a=1"),
+        (["Idempotency-Key: k1", "Last-Event-ID;"], True, "a=1"),
     ],
 )
 async def test_a_credential_for_the_upstream_is_never_stored(
-    start_gateway: StartGateway, headers: list[str], stored: bool
+    start_gateway: StartGateway, headers: list[str], stored: bool, query: str
 ) -> None:
     async with ScriptedUpstream() as upstream:
         document = simple_config(upstream.url, models=["m"])
@@ -103,7 +114,7 @@ async def test_a_credential_for_the_upstream_is_never_stored(
         gateway = await start_gateway(document)
         body = b'{"model": "m", "stream": true, "messages": []}'
         lines = "".join(f"{line}\r\n" for line in headers if ":" in line)
-        head = f"POST /v1/chat/completions?a=1 HTTP/1.1\r\nHost: h\r\n{lines}"
+        head = f"POST /v1/chat/completions?{query} HTTP/1.1\r\nHost: h\r\n{lines}"
         async with RawClient(gateway.port) as client:
             await client.send(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             connection = await upstream.accept()
