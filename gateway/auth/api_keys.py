@@ -137,13 +137,16 @@ class ApiKeyProvider:
         return principal
 
     def _above(self, key: ApiKey) -> tuple[Holder | None, Holder | None]:
-        """Return the team and the user of a key. Raise NotCached, or AuthUnavailable if they were
-        not read yet.
+        """Return the team and user of a key. Raise NotCached, or AuthUnavailable if the team was
+        not read yet. A key in a file, without a team, is accepted while the store has never
+        answered.
         """
         holders = self._holders
         if holders is None:
             return None, None
         if not holders.ready:
+            if key.team is None:
+                return None, None
             raise AuthUnavailable("the teams were not read yet")
         return None if key.team is None else holders.team(key.team), holders.user(key.owner)
 
@@ -190,9 +193,7 @@ class ApiKeyProvider:
             await self._fetch(key_id)
 
     def not_ready(self) -> str | None:
-        if self._keys.ready and (self._holders is None or self._holders.ready):
-            return None
-        return "its keys were not read yet"
+        return None if self._keys.ready else "its keys were not read yet"
 
     def start(self) -> None:
         self._keys.start()

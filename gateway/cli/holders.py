@@ -71,7 +71,7 @@ def _set(arguments: argparse.Namespace) -> int:
     config, before = _loaded(arguments), None
     fields: dict[str, Any] = {}
     if arguments.models is not None:
-        fields["models"] = [name for name in arguments.models.split(",") if name]
+        fields["models"] = [name for name in arguments.models.split(",") if name] or None
     places = {"limits": "", "per_user": "user-", "per_key": "key-"}
     for place, prefix in places.items() if arguments.kind == "team" else (("limits", ""),):
         if (allowance := allowance_of(arguments, prefix)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,11 +14,13 @@ from gateway.auth.allowance import Allowance, GrantLevel
 from gateway.auth.api_key import ApiKey
 from gateway.auth.api_keys import ApiKeyProvider
 from gateway.auth.holders import Holder, Holders
+from gateway.auth.key_file import KeyFile, editing
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
 from gateway.store import record_watcher
+from gateway.store.records import Changes, StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
 from tests.support.waiting import asked_until
 
@@ -167,3 +170,26 @@ def test_an_allowance_that_makes_no_sense_says_why(fields: dict[str, object], wh
 
 def test_what_is_kept_of_a_team_reads_back_as_it_was() -> None:
     assert holders.parse(TEAM.dump()) == TEAM
+
+
+class AwayRecords(MemoryRecords):
+    """A store that does not answer."""
+
+    async def changes(self, kind: str, since: str | None) -> Changes:
+        raise StoreUnavailable("gone fishing")
+
+
+async def test_while_the_store_never_answered_keys_of_a_file_work_unless_they_have_a_team(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "keys.yaml"
+    (text, key), (of_team, other) = make(), make(team="search")
+    with editing(file) as keys:
+        keys.update({key.id: key, other.id: other})
+    provider = ApiKeyProvider("keys", KeyFile(file), Holders(AwayRecords()))
+    provider.start()
+    assert provider.not_ready() is None
+    assert (await provider.verify(text)).subject == "ann"
+    with pytest.raises(AuthUnavailable):
+        await provider.verify(of_team)
+    provider.close()
