@@ -44,7 +44,8 @@ class Records(Protocol):
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
         """Return the values of the first `limit` keys that are greater than `after`, in order of
-        the keys. Costs no more in a store with more records.
+        the keys. Records that expire are left out. `limit` is at least 1. Costs no more in a store
+        with more records.
         """
 
     async def changes(self, kind: str, since: str | None) -> Changes:

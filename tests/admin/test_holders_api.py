@@ -226,11 +226,19 @@ async def test_a_team_that_makes_no_sense_says_which_field_is_wrong(
         assert (user["name"], user["suspended"]) == ("a/b", None)
 
 
+@pytest.mark.parametrize("kept_in", ["sqlite", "redis"])
 async def test_teams_are_listed_in_pages(
-    start_gateway_process: StartGatewayProcess, tmp_path: Path
+    start_gateway_process: StartGatewayProcess,
+    start_redis: StartRedis,
+    tmp_path: Path,
+    kept_in: str,
 ) -> None:
+    store = (await start_redis()).url if kept_in == "redis" else f"sqlite://{tmp_path / 's.db'}"
     async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await started(start_gateway_process, upstream, f"sqlite://{tmp_path / 's.db'}")
+        gateway = await started(start_gateway_process, upstream, store)
+        await put(gateway, "/api/teams/gone", {})
+        assert (await admin(gateway, "DELETE", "/api/teams/gone")).status == 200
+        await put(gateway, "/api/users/ann", {})
         for name in ("c", "a", "b"):
             await put(gateway, f"/api/teams/{name}", {"user_keys": 2})
         first = await told(gateway, "/api/teams?limit=2")

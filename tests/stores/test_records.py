@@ -98,6 +98,19 @@ async def test_records_are_read_in_pages_in_order_of_their_keys(records: Records
     assert list(first) == ["a", "b", "c"]
     assert await records.page("k", "c", 3) == {"d": b"d"}
     assert await records.page("k", "d", 3) == {}
+    assert await records.page("nothing", "", 3) == {}
+
+
+async def test_a_page_may_begin_after_any_text_and_leaves_out_what_expires(
+    records: Records,
+) -> None:
+    for key in ("team/b", "team/a", "user/c", "team/d"):
+        await records.put("k", key, b"1")
+    await records.put("k", "team/c", b"1", 60.0)
+    assert list(await records.page("k", "team/", 2)) == ["team/a", "team/b"]
+    assert list(await records.page("k", "team/c", 2)) == ["team/d", "user/c"]
+    assert list(await records.page("k", "team/a~", 9)) == ["team/b", "team/d", "user/c"]
+    assert sorted(await records.all("k")) == ["team/a", "team/b", "team/c", "team/d", "user/c"]
 
 
 async def test_changes_name_what_was_put_since_a_mark(records: Records) -> None:

@@ -53,9 +53,12 @@ class MemoryRecords:
         return value if until > self._now() else None
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
-        found = await self.all(kind)
-        keys = [key for key in sorted(found) if key > after][:limit]
-        return {key: found[key] for key in keys}
+        found = {
+            key: value
+            for (its_kind, key), (value, until) in self._values.items()
+            if its_kind == kind and key > after and until == float("inf")
+        }
+        return {key: found[key] for key in sorted(found)[:limit]}
 
     async def changes(self, kind: str, since: str | None) -> Changes:
         version = self._versions[kind]

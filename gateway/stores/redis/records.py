@@ -12,6 +12,7 @@ from gateway.stores.redis.client import PREFIX, answering_within, connect, disco
 
 _TIMEOUT_S = 1.0
 _PUT = Path(__file__).with_name("put_record.lua").read_text()
+_PAGE = Path(__file__).with_name("record_page.lua").read_text()
 _CHANGES = Path(__file__).with_name("record_changes.lua").read_text()
 
 
@@ -52,11 +53,7 @@ class RedisRecords:
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
         async with answering_within(self._timeout_s):
-            # Records that do not expire have the same score, so they are in order of their keys.
-            place = await self._client.zrank(_index(kind), after) if after else -1
-            if place is None or limit < 1:
-                return {}
-            found: list[bytes] = await self._client.zrange(_index(kind), place + 1, place + limit)
+            found: list[bytes] = await self._client.eval(_PAGE, 1, _index(kind), after, limit)
             keys = [key.decode() for key in found]
             values = await self._client.mget([_record(kind, key) for key in keys]) if keys else []
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}

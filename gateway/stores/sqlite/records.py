@@ -97,9 +97,9 @@ class SqliteRecords:
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
         rows = await self._run(
             lambda db: db.execute(
-                "SELECT key, value FROM records WHERE kind = ? AND key > ? "
-                "AND (until IS NULL OR until > ?) ORDER BY key LIMIT ?",
-                (kind, after, self._now(), limit),
+                "SELECT key, value FROM records WHERE kind = ? AND key > ? AND until IS NULL "
+                "ORDER BY key LIMIT ?",
+                (kind, after, limit),
             ).fetchall()
         )
         return {key: bytes(value) for key, value in rows}
