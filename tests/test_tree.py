@@ -105,6 +105,7 @@ ELSEWHERE = {
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
     # Values that their users' tests are made of.
     "config/models/egress.py": "wire/test_egress.py",
+    "wiring/alerts.py": "cli/test_alerts.py",
     "config/model_errors.py": "config/test_load.py",
     "config/yaml_reader.py": "config/test_load.py",
     "http/tunnel_connector.py": "wire/test_egress.py",

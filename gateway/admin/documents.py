@@ -423,6 +423,8 @@ class LimitKey(Document):
     """Seconds until the next request would be admitted."""
     currency: str | None
     period: str | None
+    soft: float | None
+    """Used share of a budget from which its holder is warned, if it has one."""
     refused: int
     refused_at: float | None
 

@@ -83,6 +83,7 @@ def _document(key: SeenKey, limit: models.Limit | None) -> dict[str, Any]:
         "per_s": key.look.per_s,
         "currency": parse_budget(amount)[1] if amount and rule.unit is Unit.BUDGET_MONEY else None,
         "period": rule.amount.period or None,
+        "soft": rule.warn_at,
         "refused": key.refused,
         "refused_at": key.refused_at,
     }

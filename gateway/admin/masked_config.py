@@ -10,6 +10,7 @@ from gateway.config.units import UNITS
 
 MASK = "***"
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_PATH = re.compile(r"(://[^/]*/).+")
 _QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 
@@ -26,6 +27,8 @@ def masked(config: Config, *, in_units: bool = False, only_set: bool = False) ->
     store = document.get("store", {})
     if isinstance(url := store.get("url"), str):
         store["url"] = _QUERY_PASSWORD.sub(MASK, _PASSWORD.sub(f"{MASK}@", url))
+    for alert in document.get("alerts", {}).values():
+        alert["url"] = _PATH.sub(rf"\1{MASK}", alert["url"])
     for provider in document.get("secret_providers", {}).values():
         _mask_values(provider, "options")
     for upstream in document.get("upstreams", {}).values():

@@ -29,15 +29,15 @@ class GatewayMetrics:
         self,
         fleet: Fleet,
         reloader: Reloader,
-        traces: Callable[[], Merged] = dict,
+        own: Callable[[], Merged] = dict,
         minutes: MinuteLog | None = None,
     ) -> None:
-        """Create the metrics. `traces` returns the counts of stored and exported traces. `minutes`
-        keeps the history beyond an hour; in memory by default.
+        """Create the metrics. `own` returns the counts of the admin process: of stored and exported
+        traces, and of alerts. `minutes` keeps the history beyond an hour; in memory by default.
         """
         self.minutes = MinutesInMemory() if minutes is None else minutes
         self.history = History(lambda step: self.minutes.add(minute_of(step)))
-        self._traces = traces
+        self._own = own
         self._fleet = fleet
         self._reloader = reloader
         self._merge = Merge()
@@ -86,4 +86,4 @@ class GatewayMetrics:
         }
         last = self._reloader.last
         merged[table.RELOAD_OK.name] = {(): float(last is None or not last.problems)}
-        return {**merged, **self._traces()}
+        return {**merged, **self._own()}

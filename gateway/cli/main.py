@@ -13,6 +13,7 @@ import shtab
 import gateway
 from gateway.auth.key_file import BadKeyFile
 from gateway.cli import (
+    alerts,
     check,
     demo,
     holders,
@@ -110,7 +111,7 @@ def command_parser() -> argparse.ArgumentParser:
     for command in (doctor, init, serve, check):
         command.add_command(commands)
     _add_schema(commands)
-    for command in (routes, token, keys, holders, revoke, reload, demo):
+    for command in (routes, token, keys, holders, revoke, reload, alerts, demo):
         command.add_command(commands)
     _add_help(commands, parser)
     _add_completion(commands, parser)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gateway.auth.allowance import parse_budget
 from gateway.config import models
+from gateway.config.check_alerts import check_alert
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
 from gateway.config.check_playground import check_playground
@@ -31,6 +32,8 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from check_listener(("server", "tls"), config.server.tls)
     if config.server.playground is not None:
         yield from check_playground(config.server.playground, config)
+    for name, alert in config.alerts.items():
+        yield from check_alert(("alerts", name), alert)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
         if isinstance(provider, models.CertificateProviderSettings):

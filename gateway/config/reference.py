@@ -49,6 +49,7 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`telemetry.metrics`", models.MetricsSettings),
     ("`telemetry.traces`", models.Traces),
     ("`telemetry.traces.keep`", models.KeepTraces),
+    ("`alerts.NAME`", models.AlertSettings),
     ("`demo`", models.Demo),
     ("`auth.NAME`, type: jwt", models.JwtProviderSettings),
     ("`auth.NAME.claims`", models.ClaimNames),

@@ -7,8 +7,6 @@ also replaces text. A call is made once: a retry would hold the stream. Connecti
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import ssl
 import time
 from collections.abc import Awaitable, Sequence
@@ -24,6 +22,7 @@ from gateway.dialects.passages import Passage
 from gateway.hooks.content import HookedRequest, Refused, TextWindow
 from gateway.hooks.guarded import HookError
 from gateway.http.egress import Proxy
+from gateway.http.signature import signature
 
 _ANSWER_CAP_BYTES = 1024 * 1024
 _LONGEST_REASON = 200
@@ -200,12 +199,6 @@ class Webhook:
         if not self._calls and self._session is not None:
             session, self._session = self._session, None
             await session.close()
-
-
-def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Return the value of X-Gateway-Signature: HMAC-SHA256 of the timestamp, a dot and the body."""
-    signed = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
-    return f"v1={signed.hexdigest()}"
 
 
 def _last_of_user(passages: Sequence[Passage]) -> list[Passage]:

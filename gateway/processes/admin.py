@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.alerts import Alerts
 from gateway.admin.api import AdminApi
 from gateway.admin.auth import AdminAuth
 from gateway.admin.cache_api import CacheApi
@@ -52,9 +53,9 @@ async def serve_admin(
     """Serve until SIGTERM or the end of the master.
 
     `kept` is the file with the configuration that is served, `secrets` are the values that the
-    master has fetched, `workers` are the sockets of the
-    workers, `public` is the URL of the public listener, `status` and `master` are the pipes of a
-    child. Without `listening` there is no API, but SIGHUP still reloads.
+    master has fetched, `workers` are the sockets of the workers, `public` is the URL of the public
+    listener, `status` and `master` are the pipes of a child. Without `listening` there is no API,
+    but SIGHUP still reloads.
     """
     loaded = load_kept(kept, secrets)
     loop = asyncio.get_running_loop()
@@ -70,7 +71,13 @@ async def serve_admin(
             counted = loaded.config.telemetry.metrics
             collector = TraceCollection(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
-            metrics = GatewayMetrics(fleet, reloader, collector.counts, collector.minutes)
+            alerts = Alerts(fleet, lambda: reloader.loaded.config, logger)
+            metrics = GatewayMetrics(
+                fleet,
+                reloader,
+                lambda: {**collector.counts(), **alerts.counts()},
+                collector.minutes,
+            )
             stack.callback(metrics.close)
             if counted is not None and counted.otlp is not None:
                 from gateway.telemetry.metrics.otlp import OtlpMetrics
@@ -93,7 +100,7 @@ async def serve_admin(
             loop.add_signal_handler(signal.SIGHUP, reload)
             for background in (
                 *(reloader.watch(), drained.keep(), metrics.keep()),
-                *(settings.keep(), collector.run()),
+                *(settings.keep(), collector.run(), alerts.keep(metrics)),
             ):
                 stack.callback(asyncio.create_task(background).cancel)
             runner: web.AppRunner | None = None

@@ -353,6 +353,7 @@ NEVER_BY_LOAD = {
     "gateway_reclaimed_total": "a session or stream that lives too long; see tests/wire",
     "gateway_relay_stalls_total": "a client that takes nothing; see tests/middleware",
     "gateway_relay_stall_seconds_total": "the same",
+    "gateway_alerts_total": "an alert; see tests/admin",
 }
 _NOT_CONFIGURED = ("gateway_cache_", "gateway_hook_", "gateway_shadow_")
 """Beginnings of the names of features that the load does not use; their own tests count them."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from gateway.config.models.alerts import AlertSettings
 from gateway.config.models.auth import (
     ApiKeyProviderSettings,
     CertificateProviderSettings,
@@ -78,6 +79,7 @@ from gateway.config.types import Name
 __all__ = [
     "Admin",
     "AdmissionSettings",
+    "AlertSettings",
     "ApiKeyProviderSettings",
     "BatchSettings",
     "BridgeSettings",
@@ -151,6 +153,9 @@ class Config(Section):
     )
     telemetry: TelemetrySettings = Field(
         default_factory=TelemetrySettings, description="Logs, metrics and traces."
+    )
+    alerts: dict[Name, AlertSettings] = Field(
+        default_factory=dict, description="Webhooks that tell operators of conditions, by name."
     )
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(

@@ -786,7 +786,19 @@ TRACE_EXPORTS = Instrument(
     "{span}",
 )
 
-ADMIN = (BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK, TRACE_STORE_LOSSES, TRACE_EXPORTS)
+ALERTS = Instrument(
+    "gateway_alerts",
+    _C,
+    ("alert", "outcome"),
+    "Events for the webhooks of `alerts`: delivered (`sent`), given up (`failed`), or dropped from "
+    "a full queue (`dropped`).",
+    "{event}",
+)
+
+ADMIN = (
+    *(BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK, TRACE_STORE_LOSSES, TRACE_EXPORTS),
+    ALERTS,
+)
 
 ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}
 
