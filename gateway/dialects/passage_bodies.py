@@ -17,8 +17,8 @@ from gateway.dialects.passages import (
 )
 from gateway.json_body import JsonBody
 
-_ITEMS = "items"
-"""Member that stands for an answer that is a list."""
+_WHOLE = "text"
+"""Member that stands for an answer that is no object: a list or a text."""
 Changes = Mapping[int, tuple[str, str]]
 """Old and new texts, by their index among the passages of the body that the hooks were shown."""
 
@@ -66,7 +66,7 @@ def _placed(passages: Sequence[Passage], changes: Changes) -> dict[int, str]:
 def read_answer(body: bytes) -> dict[str, Any]:
     """Return an answer's document. Raise JSONDecodeError if it is no JSON."""
     document = sound_json.loads(body)
-    return document if isinstance(document, dict) else {_ITEMS: document}
+    return document if isinstance(document, dict) else {_WHOLE: document}
 
 
 def read_answer_elsewhere(body: bytes) -> list[Passage]:
@@ -78,7 +78,8 @@ def edited_answer(body: bytes, changes: Mapping[int, str]) -> bytes:
     """Replace texts of an answer, by their index."""
     document = sound_json.loads(body)
     if not isinstance(document, dict):
-        write_answer({_ITEMS: document}, changes)
-        return orjson.dumps(document)
+        holder = {_WHOLE: document}
+        write_answer(holder, changes)
+        return orjson.dumps(holder[_WHOLE])
     changed = write_answer(document, changes)
     return json_edits.edited(body, {name: document[name] for name in changed})

@@ -15,13 +15,15 @@ _BOTH = {
     *("content", "text", "input", "output", "arguments", "refusal", "transcript"),
     *("reasoning", "reasoning_content", "thinking"),
 }
-_IN_REQUESTS = frozenset({*_BOTH, "prompt", "system", "instructions", "suffix"})
+_IN_REQUESTS = frozenset({*_BOTH, "prompt", "system", "instructions", "suffix", "inputs"})
 _IN_ANSWERS = frozenset(
     {*_BOTH, "response", "delta", "partial_json", "output_text", "revised_prompt"}
+    | {"completion", "generated_text"}
 )
 """Members whose strings are texts. Answers of the Responses API repeat `instructions`."""
 _PROMPTS = (
-    *("system", "instructions", "messages", "input", "prompt", "suffix"),
+    *("system", "instructions", "systemInstruction", "system_instruction"),
+    *("messages", "contents", "input", "inputs", "prompt", "suffix"),
     *("query", "documents", "texts"),
 )
 _LISTED = frozenset({"documents", "texts", "query"})
@@ -143,7 +145,7 @@ def _of_request(document: Mapping[str, Any]) -> list[_Found]:
         value = document.get(name)
         if not value:
             continue
-        role = "system" if name in ("system", "instructions") else "user"
+        role = "system" if name.lower().startswith(("system", "instr")) else "user"
         place = _SearchPlace(_IN_REQUESTS, role, (_Root(name),), every=name in _LISTED)
         _search(document, name, value, place, found)
     return found

@@ -34,11 +34,12 @@ class HookedEvent(Hooked):
             try:
                 found = sound_json.loads(data)
             except orjson.JSONDecodeError:
-                # A stream of plain text.
-                self._is_plain = True
-                found = {_PLAIN: data.decode("utf-8", "replace")}
+                found = None
             if isinstance(found, dict):
                 document = found
+            else:  # a stream of plain text, or of lists
+                self._is_plain = True
+                document = {_PLAIN: data.decode("utf-8", "replace")}
         self.document = document
         """Parsed data; empty if the event has none. Do not change it."""
         super().__init__(answer_passages(document), exchange)

@@ -139,6 +139,21 @@ class GuardedHook:
         if not self.is_open:
             raise HookUnavailable(reason=f"hook '{self.name}': {why}")
 
+    async def close(self) -> None:
+        """Call the hook's own `close`, if it has one: its configuration was replaced, or the
+        gateway stops. A failure is reported.
+        """
+        close: Callable[[], Any] | None = getattr(self.hook, "close", None)
+        if close is None:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                closing = close()
+                if inspect.isawaitable(closing):
+                    await closing
+        except Exception as exc:
+            self._sinks.report(self.name, self._route, "close", _without_content(exc))
+
     async def _wait(
         self, phase: HookPhase, result: object, subject: Subject, before: object, began: float
     ) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +26,10 @@ from gateway.http.egress import Proxy
 from gateway.http.signature import signature
 
 _ANSWER_CAP_BYTES = 1024 * 1024
+_IDLE_S = 4.0
+"""Longest time that a connection is kept for the next call. Many servers close theirs after 5 s,
+and a call that crosses the close would fail.
+"""
 _LONGEST_REASON = 200
 _MOST_CATEGORIES = 10
 
@@ -139,10 +144,14 @@ class Webhook:
             raise HookError(f"more than {options.cap_bytes} bytes to judge; see `max_bytes`")
         self._calls += 1
         try:
-            async with self._slots:
-                return await self._post(body)
+            proxy = options.proxy
+            with nullcontext() if proxy is None else proxy.failing():
+                async with self._slots:
+                    return await self._post(body)
         except (aiohttp.ClientError, OSError) as exc:
-            raise HookError(f"cannot be asked: {type(exc).__name__}") from exc
+            # The text of an OSError of a proxy names the proxy; others may name more.
+            why = str(exc) if type(exc) is OSError else type(exc).__name__
+            raise HookError(f"cannot be asked: {why}") from exc
         finally:
             self._calls -= 1
             if self._is_closed:
@@ -183,9 +192,13 @@ class Webhook:
             if proxy is not None and proxy.serves(urlsplit(options.url).hostname or ""):
                 connector = proxy.connector(limit=options.concurrency, context=options.context)
             elif options.context is not None:
-                connector = aiohttp.TCPConnector(limit=options.concurrency, ssl=options.context)
+                connector = aiohttp.TCPConnector(
+                    limit=options.concurrency, ssl=options.context, keepalive_timeout=_IDLE_S
+                )
             else:
-                connector = aiohttp.TCPConnector(limit=options.concurrency)
+                connector = aiohttp.TCPConnector(
+                    limit=options.concurrency, keepalive_timeout=_IDLE_S
+                )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 # The hook has a timeout of its own.

@@ -29,10 +29,9 @@ class RouteHooks:
     """Redactors of recorded content."""
 
     async def close(self) -> None:
-        """Close the connections of webhooks."""
+        """Close what the hooks hold, such as the connections of webhooks."""
         for one in self.judging:
-            if isinstance(one.hook, Webhook):
-                await one.hook.close()
+            await one.close()
 
 
 @dataclass(frozen=True, slots=True)

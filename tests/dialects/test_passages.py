@@ -85,6 +85,14 @@ REQUESTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
         [("user", "a"), ("user", "b"), ("user", "c")],
     ),
     ({"input": [[1, 2], [3]]}, []),
+    (
+        {
+            "systemInstruction": {"parts": [{"text": "a"}]},
+            "contents": [{"role": "user", "parts": [{"text": "b"}]}],
+        },
+        [("system", "a"), ("user", "b")],
+    ),
+    ({"inputs": "a", "parameters": {"stop": ["b"]}}, [("user", "a")]),
 ]
 ANSWERS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     (
@@ -139,6 +147,8 @@ ANSWERS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ),
     ({"response": "a", "done": False, "context": [1, 2]}, [("text", "a")]),
     ({"text": "a transcript"}, [("text", "a transcript")]),
+    ({"token": {"id": 1, "text": "a"}, "generated_text": None}, [("text", "a")]),
+    ({"candidates": [{"content": {"parts": [{"text": "a"}]}}]}, [("text", "a")]),
     ({"data": [{"embedding": [0.1, 0.2], "index": 0}]}, []),
     ({"object": "list", "data": [{"id": "gpt", "object": "model"}]}, []),
 ]

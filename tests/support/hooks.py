@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -208,8 +208,19 @@ class Broken:
         raise RuntimeError(f"cannot judge {event.text}")
 
 
+class Closing(Shout):
+    """Notes when it is closed."""
+
+    closed: ClassVar[list[str]] = []
+
+    async def close(self) -> None:
+        """Note it, and fail."""
+        self.closed.append("closed")
+        raise RuntimeError("cannot close")
+
+
 class Stuck:
-    """Never decides."""
+    """Never gives a verdict."""
 
     async def on_window(self, window: TextWindow) -> None:
         """Wait for ever."""

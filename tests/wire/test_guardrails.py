@@ -270,6 +270,13 @@ async def test_a_service_is_reached_through_a_proxy(
             gateway = await start_gateway(config(upstream, guardrail.url, proxy=through))
         assert (await chat(gateway)).status == 200
         assert guardrail.peers == {OUTGOING}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PROXY_PASSWORD", "wr0ng")
+            gateway = await start_gateway(config(upstream, guardrail.url, proxy=through))
+        assert (await chat(gateway)).status == 503
+        line = await gateway.wait_for_log(lambda line: line.get("event") == "hook")
+        address = url.partition("://")[2]
+        assert line["reason"].startswith(f"cannot be asked: proxy {address} refuses")
 
 
 async def test_calls_at_the_same_time_are_bounded(start_gateway: StartGateway) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.exchange import read_stream
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
-from tests.support.hooks import DONE, MARK, chunk_of, text_of
+from tests.support.hooks import DONE, MARK, Closing, chunk_of, text_of
 from tests.support.metrics import read
 from tests.support.upstream import (
     STREAM_HEAD,
@@ -251,6 +251,31 @@ async def test_plain_text_is_judged(start_gateway: StartGateway) -> None:
 
 
 # -- streams ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'["a darn day"]', b'["a d*** day"]'),
+        (b'"a darn day"', b'"a d*** day"'),
+        (b'[{"text":"darn","n":1}]', b'[{"text":"d***","n":1}]'),
+        (b"[[0.1,0.2]]", b"[[0.1,0.2]]"),
+    ],
+)
+async def test_answers_that_are_no_objects_are_judged(
+    start_gateway: StartGateway, body: bytes, told: bytes
+) -> None:
+    async with ScriptedUpstream(raw_reply(reply(body))) as upstream:
+        gateway = await start_gateway(config(upstream, hook("Words")))
+        assert (await chat(gateway)).body == told
+
+
+async def test_events_that_are_no_objects_are_judged(start_gateway: StartGateway) -> None:
+    events = [b"data: a da\n\n", b"data: rn day\n\n", b'data: ["darn"]\n\n', b"data: 1\n\n"]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        gateway = await start_gateway(config(upstream, hook("Words")))
+        data, _ = await streamed(gateway)
+    assert data == b'data: a d***\n\ndata:  day\n\ndata: ["d***"]\n\ndata: 1\n\n'
 
 
 @pytest.mark.parametrize("name", ["Shout", "SlowShout"])
@@ -522,6 +547,18 @@ async def test_a_hook_that_takes_too_long_counts_as_failed(start_gateway: StartG
         made = config(upstream, hook("Stuck", timeout="20ms", on_error="open"))
         gateway = await start_gateway(made)
         assert await streamed(gateway) == (chunk_of("a") + DONE, True)
+
+
+async def test_a_hook_is_closed_with_its_configuration(start_gateway: StartGateway) -> None:
+    Closing.closed.clear()
+    async with ScriptedUpstream(json_reply(ANSWER)) as upstream:
+        gateway = await start_gateway(config(upstream, hook("Closing")))
+        await chat(gateway)
+        await gateway.server.prepare(gateway.config)
+        gateway.server.commit()
+        line = await gateway.wait_for_log(lambda line: line.get("phase") == "close")
+    assert Closing.closed == ["closed"]
+    assert line["reason"].startswith("RuntimeError in close")
 
 
 async def test_a_client_that_leaves_ends_a_hook_that_waits(start_gateway: StartGateway) -> None:
