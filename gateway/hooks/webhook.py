@@ -10,7 +10,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -144,14 +143,10 @@ class Webhook:
             raise HookError(f"more than {options.cap_bytes} bytes to judge; see `max_bytes`")
         self._calls += 1
         try:
-            proxy = options.proxy
-            with nullcontext() if proxy is None else proxy.failing():
-                async with self._slots:
-                    return await self._post(body)
+            async with self._slots:
+                return await self._post(body)
         except (aiohttp.ClientError, OSError) as exc:
-            # The text of an OSError of a proxy names the proxy; others may name more.
-            why = str(exc) if type(exc) is OSError else type(exc).__name__
-            raise HookError(f"cannot be asked: {why}") from exc
+            raise HookError(f"cannot be asked: {_told(exc)}") from exc
         finally:
             self._calls -= 1
             if self._is_closed:
@@ -241,6 +236,12 @@ def _facts(subject: HookedRequest | TextWindow) -> dict[str, Any]:
         "subject": None if principal is None else principal.subject,
         "tenant": None if principal is None else principal.tenant,
     }
+
+
+def _told(exc: Exception) -> str:
+    """Return what a proxy said, or else the type of the error: its text may hold addresses."""
+    cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    return str(cause) if str(cause).startswith("proxy ") else type(exc).__name__
 
 
 def _moderated(verdict: Any) -> None:
