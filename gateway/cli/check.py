@@ -21,8 +21,9 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         help="validate a file; print every problem",
-        description="What `serve` would object to, a problem a line: where it is, what is wrong, "
-        "and what would be right. Secrets and plug-ins have to be there; backends with --live.",
+        description="Finds everything that would keep `serve` from starting. Each problem is one "
+        "line: its place, what is wrong, and what is right. Secrets and plug-ins are loaded, too. "
+        "Backends are asked with --live only.",
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a problem, on stdout")

@@ -23,15 +23,21 @@ _DEFAULT = Path("config.yaml")
 def add_config_option(parser: argparse.ArgumentParser) -> None:
     """Add the option `--config`."""
     parser.add_argument(
-        *("--config", "-c"), type=Path, default=_DEFAULT, help="the file (%(default)s)"
+        *("--config", "-c"),
+        type=Path,
+        default=_DEFAULT,
+        metavar="FILE",
+        help="configuration file (%(default)s)",
     )
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:
     """Add the configuration file, as an argument or as an option. `config_file` returns it."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file (config.yaml)")
-    where.add_argument("--config", "-c", type=Path, metavar="FILE", help="the same")
+    where.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="configuration file (config.yaml)"
+    )
+    where.add_argument("--config", "-c", type=Path, metavar="FILE", help="the same, as an option")
 
 
 def config_file(arguments: argparse.Namespace) -> Path:

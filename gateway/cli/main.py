@@ -115,7 +115,19 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_command(commands)
     _add_help(commands, parser)
     _add_completion(commands, parser)
+    _describe(parser)
     return parser
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """Begin the description of each command with its line in the list of commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for line in action._choices_actions:
+                command, text = action.choices[line.dest], line.help or ""
+                described = f"{text[:1].upper()}{text[1:]}. {command.description or ''}"
+                command.description = described.strip()
+                _describe(command)
 
 
 def _add_schema(commands: Commands) -> None:

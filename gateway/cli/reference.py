@@ -32,27 +32,15 @@ def reference() -> str:
 
 
 def _sections(name: str, found: argparse.ArgumentParser) -> Iterator[str]:
-    summaries = _summaries(found)
     for word, command in commands_of(found).items():
         full = f"{name} {word}"
         if not commands_of(command):
-            yield _section(full, summaries[word], command)
+            yield _section(full, command)
         yield from _sections(full, command)
 
 
-def _summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Return the line that the help of a command has about each command below it."""
-    return {
-        one.dest: one.help or ""
-        for action in parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-        for one in action._choices_actions
-    }
-
-
-def _section(name: str, summary: str, command: argparse.ArgumentParser) -> str:
-    sentence = f"{summary[:1].upper()}{summary[1:]}."
-    lines = [f"## {name}", "", _cell(f"{sentence} {command.description or ''}"), ""]
+def _section(name: str, command: argparse.ArgumentParser) -> str:
+    lines = [f"## {name}", "", _cell(command.description or ""), ""]
     rows = [
         f"| {_names(action)} | {_help(action, command)} |"
         for action in command._actions

@@ -25,9 +25,9 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check everything a configuration depends on; print remedies",
-        description="Open files, disk, addresses; identity providers and their clocks; the store; "
-        "every endpoint: DNS, TLS, dialect, models. With --generate: buffering behind the gateway; "
-        "with --through: in front of it. Exit code 1 if something failed.",
+        description="Checks open files, disk and addresses; identity providers and their clocks; "
+        "the store; every endpoint: DNS, TLS, dialect, models. --generate looks for buffering "
+        "behind the gateway, --through in front of it. The exit code is 1 if something failed.",
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
