@@ -6,6 +6,9 @@ const uPlot = window.uPlot;
 const HEIGHT = 150;
 const DAY_S = 86_400;
 
+/** Steps between the ticks of an axis that counts whole things. */
+export const WHOLE_STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+
 const locale = "en-GB";
 const AXIS = { hour: "2-digit", minute: "2-digit" };
 const DAY = { weekday: "short", day: "numeric" };
@@ -27,10 +30,11 @@ export class Chart {
   /**
    * `series` are { name, dash, fill, width, colour: a CSS variable }; `format` writes a value. The
    * cursors of plots with the same `sync` move together. `range` is { seconds, step, words }.
-   * `open(since, until)` returns the address that a click on a moment leads to.
+   * `open(since, until)` returns the address that a click on a moment leads to. The axis reaches at
+   * least to `least`. `whole`: its ticks are whole numbers.
    */
-  constructor(title, series, { format, sync, range, open }) {
-    Object.assign(this, { title, series, format, sync, range, open, index: null, data: [[]] });
+  constructor(title, series, { format, sync, range, open, least = 1e-3, whole = false }) {
+    Object.assign(this, { title, series, format, sync, range, open, least, whole, index: null, data: [[]] });
     this.values = series.map(() => h("b", {}, "–"));
     this.box = h("div", { class: "plot-box", role: "img" });
     this.when = h("span", {}, "");
@@ -76,14 +80,14 @@ export class Chart {
       hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] },
       scales: {
         x: { time: true, range: () => [this.until - this.range.seconds, this.until] },
-        y: { range: (_, __, to) => [0, Math.max((to ?? 0) * 1.1, 1e-3)] },
+        y: { range: (_, __, to) => [0, Math.max((to ?? 0) * 1.1, this.least)] },
       },
       axes: [
         {
           ...axis, space: 60, size: 24, grid: { show: false }, incrs: words === DAY ? [1, 2, 7].map((days) => days * DAY_S) : undefined,
           values: (_, ticks) => ticks.map((one) => moment(one, words)),
         },
-        { ...axis, space: 36, size: 58, values: (_, ticks) => ticks.map((one) => this.format(one)) },
+        { ...axis, space: 36, size: 58, incrs: this.whole ? WHOLE_STEPS : undefined, values: (_, ticks) => ticks.map((one) => this.format(one)) },
       ],
       series: [{}, ...this.series.map((one) => ({
         label: one.name, stroke: colour(one.colour), width: one.width ?? 1.5, dash: one.dash,

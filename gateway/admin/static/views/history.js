@@ -22,14 +22,14 @@ const LATENCIES = [
 ];
 const PLOTS = [
   {
-    title: "Requests a second", format: number, series: [
+    title: "Requests a second", format: number, least: 0.1, series: [
       { name: "all", of: "requests_per_s", colour: "--series-1", fill: true, compared: true },
       { name: "errors", of: "errors_per_s", colour: "--bad", dash: [4, 2] }],
   },
-  { title: "Active streams", format: number, series: [{ name: "most", of: "active_streams", colour: "--series-1", fill: true, compared: true }] },
+  { title: "Active streams", format: number, least: 1, whole: true, series: [{ name: "most", of: "active_streams", colour: "--series-1", fill: true, compared: true }] },
   { title: "Time to first token", format: seconds, series: LATENCIES, sort: "ttft" },
   {
-    title: "Tokens a second, all streams", format: short, sort: "tokens", series: [
+    title: "Tokens a second, all streams", format: short, least: 1, whole: true, sort: "tokens", series: [
       { name: "out", of: "tokens_out_per_s", colour: "--series-1", fill: true, compared: true },
       { name: "in", of: "tokens_in_per_s", colour: "--series-2", dash: [6, 3] }],
   },
@@ -98,11 +98,11 @@ function begin(asked, name, compared) {
   charts.forEach(({ chart }) => chart.close());
   Object.assign(shown, { asked, at: 0, document: null, problem: null });
   const range = RANGES[name];
-  charts = PLOTS.map(({ title, format, series: given, sort }) => {
+  charts = PLOTS.map(({ title, format, series: given, sort, least, whole }) => {
     const series = given.flatMap((one) => (compared && one.compared
       ? [{ ...one }, { name: given.length > 1 ? `${one.name} yesterday` : "yesterday", of: one.of, before: true, colour: "--edge-strong", width: 1 }] : [one]));
     const open = (since, until) => `/requests?since=${encodeURIComponent(since.toISOString())}&until=${encodeURIComponent(until.toISOString())}${sort ? `&sort=${sort}` : ""}`;
-    return { series, chart: new Chart(title, series, { format, sync: "now", range, open }) };
+    return { series, chart: new Chart(title, series, { format, sync: "now", range, open, least, whole }) };
   });
 }
 

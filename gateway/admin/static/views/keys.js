@@ -39,7 +39,7 @@ export const view = {
     if (!providers) return [heading("API keys"), shown.problem ? h("p", { class: "problem", role: "alert" }, shown.problem) : loading()];
     if (!providers.length) {
       return [heading("API keys"), empty("The configuration has no API keys.",
-        "A provider of type api_key in auth, named in the auth of a route, admits callers with keys.")];
+        "Add a provider, auth: {keys: {type: api_key, file: keys.yaml}}, and list keys in the auth of a route.")];
     }
     const words = (context.params.get("find") ?? "").toLowerCase();
     return [

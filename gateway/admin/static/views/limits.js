@@ -31,7 +31,7 @@ export const view = {
         { text: "Full again", class: "num wide" }, { text: "Refused", class: "num" }], keys.map(keyRow))
         : words ? empty("No key fits the filter.")
           : empty("No limited request yet.", "Keys are listed once they are used. Limits are set on routes, and on API keys."),
-      h("h2", {}, "Refused of late"),
+      h("h2", {}, "Recently refused"),
       refused.length ? table("Refusals", ["When", "Limit", "Key", { text: "Route", class: "wide" }, { text: "Model", class: "wide" },
         { text: "Wait", class: "num" }, "Request"], refused.map(refusalRow))
         : empty("Nobody was refused."),

@@ -69,7 +69,7 @@ function wrong({ now, workers, upstreams, config }) {
   return h("ul", { class: "wrong", "aria-label": "What asks for attention" }, found.length
     ? found.sort((a, b) => (a[0] === "bad" ? 0 : 1) - (b[0] === "bad" ? 0 : 1)).map(([kind, words, where]) =>
       h("li", { class: kind }, where ? h("a", { href: where }, state(kind, words)) : state(kind, words)))
-    : h("li", {}, state("good", "nothing asks for attention")));
+    : h("li", {}, state("good", "no problems")));
 }
 
 function tiles({ total }) {

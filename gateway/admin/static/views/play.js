@@ -181,7 +181,7 @@ function form(context) {
       [["sse", "HTTP, server-sent events"], ["socket", `WebSocket · ${place.bridge}`]], (value) => { play.over = value; }),
     place.resume && select(context, "When I disconnect", "leaving", play.leaving,
       [["grace=1m", "it goes on for a minute"], ["cancel", "it is cancelled"], ["", `as the route says: ${place.resume.on_disconnect}`]], (value) => { play.leaving = value; })),
-  h("label", { class: "field", "data-key": "token" }, h("span", {}, "Token, as a caller has it"),
+  h("label", { class: "field", "data-key": "token" }, h("span", {}, "Caller's token or API key"),
     h("input", {
       type: "password", name: "caller-token", value: play.token, autocomplete: "off", spellcheck: "false",
       placeholder: "JWT or API key; `gateway token` makes one",

@@ -143,7 +143,7 @@ function follow(context) {
 
 function tail(context) {
   if (list.newer) return h("button", { class: "newer", "data-key": "newer", onclick: () => take(context) }, "Show newer requests");
-  return list.page && h("span", { class: "tail", "data-key": "tail" }, reading() ? state("off", "paused while you read") : state("good", "new ones appear"));
+  return list.page && h("span", { class: "tail", "data-key": "tail" }, reading() ? state("off", "paused while you read") : state("good", "updates live"));
 }
 
 function exports_(context) {

@@ -1,7 +1,7 @@
 // Tokens and cost, by tenant, user, API key, model, route and day.
 
 import { get } from "../api.js";
-import { colour, font } from "../chart.js";
+import { colour, font, WHOLE_STEPS } from "../chart.js";
 import { h } from "../dom.js";
 import { money, number, percent, short } from "../format.js";
 import { bar, choice, empty, heading, loading, table } from "./parts.js";
@@ -158,7 +158,7 @@ function draw(box, rows) {
     scales: { x: { range: (_, low, high) => [low - 43200, high + 43200] }, y: { range: (_, __, high) => [0, Math.max(1, high * 1.1)] } },
     axes: [
       { ...axis, size: 24, grid: { show: false }, space: 70, incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400], values: (_, ticks) => ticks.map((one) => new Date(one * 1e3).toISOString().slice(5, 10)) },
-      { ...axis, size: 58, space: 36, grid: { stroke: colour("--edge"), width: 1 }, values: (_, ticks) => ticks.map(short) },
+      { ...axis, size: 58, space: 36, incrs: WHOLE_STEPS, grid: { stroke: colour("--edge"), width: 1 }, values: (_, ticks) => ticks.map(short) },
     ],
     series: [{}, { paths: bars, fill: colour("--series-2"), stroke: colour("--series-2"), width: 0, points: { show: false } },
       { paths: bars, fill: colour("--series-1"), stroke: colour("--series-1"), width: 0, points: { show: false } }],
