@@ -215,12 +215,12 @@ def plots(cells: Sequence[Cell]) -> dict[str, str]:
     axis = "events in a batch"
     return {
         "batching-events": lines(
-            f"Gathering events, {STREAMS} streams: events/s that a core passes on",
+            f"Batching events, {STREAMS} streams: events/s that a core passes on",
             (axis, "events/s"),
             by_rate("events_per_core"),
         ),
         "batching-delay": lines(
-            f"Gathering events, {STREAMS} streams: p99 of the delay of an event",
+            f"Batching events, {STREAMS} streams: p99 of the delay of an event",
             (axis, "ms"),
             by_rate("p99_ms"),
         ),
