@@ -6,6 +6,7 @@ checks as any request. Only a complete answer with status 200 is stored.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from gateway.pipeline import Outcome
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
-from gateway.response_cache.cache import AnswerCache
+from gateway.response_cache.cache import AnswerCache, Landing
 from gateway.response_cache.directives import (
     RequestDirectives,
     age_s,
@@ -143,7 +144,8 @@ class CacheAnswers:
             if self._cache.keep(use.key, answer, labels):
                 counts.stored[options.route] += 1
         if use.leads:
-            self._cache.landed(use.key, answer)
+            left = exchange.end_reason is EndReason.CLIENT_ABORT
+            self._cache.landed(use.key, Landing(answer, leads_on=left))
 
     # -- hits ----------------------------------------------------------------------------------
 
@@ -161,12 +163,23 @@ class CacheAnswers:
             answer = None
             waits = options.waits_for_streams if streams else options.waits_for_whole
             if waits:
-                use.leads = cache.lead(use.key)
-                if not use.leads:
-                    answer = await cache.await_leader(use.key, self._patience_s(exchange))
+                answer = await self._share(use, self._patience_s(exchange))
         if mark is not None:
             mark.ended = time.perf_counter()
         return None if answer is None else self._hit(request, use, answer)
+
+    async def _share(self, use: CacheUse, patience_s: float) -> StoredAnswer | None:
+        """Lead, or return the answer of the request that leads; None if the request has to be
+        sent.
+        """
+        cache = self._cache
+        until = asyncio.get_running_loop().time() + patience_s
+        while not cache.lead(use.key):
+            landing = await cache.await_leader(use.key, until)
+            if landing is None or not landing.leads_on:
+                return None if landing is None else landing.answer
+        use.leads = True
+        return None
 
     def _hit(self, request: Request, use: CacheUse, answer: StoredAnswer) -> web.StreamResponse:
         exchange, options = request.exchange, self._options

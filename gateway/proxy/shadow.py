@@ -15,6 +15,7 @@ from typing import Any
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
+from gateway.load.tasks import BackgroundTasks
 from gateway.proxy.asking_usage import asking_body
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
@@ -33,7 +34,7 @@ class Shadows:
         """Copies in progress, by the model that they are sent to."""
         self.draining = False
         """True once no copy may begin."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     def has_room(self, model: str, most: int) -> bool:
         """Tell whether another copy to this model may begin, of `most` at once."""
@@ -42,29 +43,25 @@ class Shadows:
     def start(self, model: str, work: Coroutine[Any, Any, None]) -> None:
         """Run a copy to this model, in a task of its own."""
         self.running[model] += 1
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
 
-        def ended(_: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
+        def ended(task: asyncio.Task[None]) -> None:
             self.running[model] -= 1
             if not task.cancelled() and (error := task.exception()) is not None:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": f"in a copy of a request to {model}", "exception": error}
                 )
 
-        task.add_done_callback(ended)
+        self._tasks.spawn(work).add_done_callback(ended)
 
     def drain(self) -> None:
         """Cancel all copies, and begin no other."""
         self.draining = True
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     async def close(self) -> None:
         """Cancel all copies, and wait until they have ended."""
         self.drain()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait()
 
 
 async def send_shadow(

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gateway.load.tasks import BackgroundTasks
 from gateway.response_cache.store import AnswerLabels, AnswerStore
@@ -20,6 +21,18 @@ _PAUSE_S = 1.0
 """Time for which a store that failed is not asked."""
 _MOST_WRITES = 256
 """Answers that are being written at once. Others are not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """End of a request that others wait for."""
+
+    answer: StoredAnswer | None
+    """Its answer; None if it cannot be shared."""
+    leads_on: bool = False
+    """True if one of those who wait has to be sent, and the others wait for that one: the client
+    has left, which says nothing of the answer.
+    """
 
 
 class CacheCounts:
@@ -53,7 +66,7 @@ class AnswerCache:
         self._now = now
         self._failed = False
         self._asked_again_at = 0.0
-        self._being_made: dict[str, asyncio.Future[StoredAnswer | None]] = {}
+        self._being_made: dict[str, asyncio.Future[Landing]] = {}
         self._writes = BackgroundTasks()
 
     async def find(self, key: str) -> StoredAnswer | None:
@@ -106,24 +119,24 @@ class AnswerCache:
         self._being_made[key] = asyncio.get_running_loop().create_future()
         return True
 
-    async def await_leader(self, key: str, patience_s: float) -> StoredAnswer | None:
-        """Wait for the answer to a request that leads, for `patience_s` seconds at most. None if
-        none leads, or its answer cannot be shared.
+    async def await_leader(self, key: str, until: float) -> Landing | None:
+        """Wait for the end of a request that leads. Return None if none leads, or it has not ended
+        at `until`, in seconds of the event loop's clock.
         """
         made = self._being_made.get(key)
         if made is None:
             return None
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout_at(until):
                 return await asyncio.shield(made)
         except TimeoutError:
             return None
 
-    def landed(self, key: str, answer: StoredAnswer | None) -> None:
-        """Give the answer to the requests that wait for it; None if it cannot be shared."""
+    def landed(self, key: str, landing: Landing) -> None:
+        """Tell the requests that wait for this one."""
         made = self._being_made.pop(key, None)
         if made is not None and not made.done():
-            made.set_result(answer)
+            made.set_result(landing)
 
     async def close(self) -> None:
         """Write what is to be stored, and close the store."""

@@ -619,3 +619,32 @@ async def test_a_slow_reader_of_a_large_stored_stream_gets_all_of_it(
             response = await client.read_response("POST")
     assert state(response) == "hit"
     assert response.body == b"".join(events)
+
+
+async def test_when_the_caller_who_leads_leaves_one_other_request_is_sent(
+    start_gateway: StartGateway,
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def script(connection: UpstreamConnection) -> None:
+        await connection.read_request()
+        if len(connection.upstream.connections) == 1:
+            await connection.wait_client_gone()
+            return
+        await goes_on.wait()
+        await connection.send(reply(b'{"choices":[]}'))
+
+    body = json.dumps({"model": "m", "messages": []}).encode()
+    async with ScriptedUpstream(script) as upstream:
+        gateway = await start_gateway(config(upstream))
+        async with RawClient(gateway.port) as leading:
+            await leading.send(request("POST", "/v1/chat/completions", body=body))
+            await upstream.wait_requests(1)
+            others = [asyncio.create_task(post(gateway)) for _ in range(4)]
+            await eventually(lambda: gateway.server.state.overload.requests == 5)
+            leading.reset()
+        await upstream.wait_requests(2)
+        goes_on.set()
+        told = [state(await one) for one in others]
+        assert sorted(told) == ["hit", "hit", "hit", "miss"]
+        assert len(upstream.requests) == 2
