@@ -27,6 +27,20 @@ WRITERS = {
     "middleware/auth.py": {"principal", "expires_at", "query"},
     "middleware/stream_lifetime.py": {"expires_at"},
     "request_body/reader.py": {"json", "decoded"},
+    # The request that is copied to a shadow: an exchange of its own, made from another one.
+    "middleware/mirror.py": {
+        "request_id",
+        "host",
+        "path",
+        "forwarded",
+        "public_url",
+        "route",
+        "principal",
+        "decoded",
+        "model",
+        "body",
+        "json",
+    },
     "routing/resolve.py": {"model", "query", "body", "json", "deadline"},
 }
 """Facts that each file sets. `exchange.py` sets those known at the start. Four files change what

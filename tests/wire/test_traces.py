@@ -519,8 +519,10 @@ async def test_every_request_is_counted_with_its_tokens_and_its_cost(
         0,
         pytest.approx(0.009),
         "USD",
+        "",
+        "",
     ]
-    assert by_tenant[""][3:] == ["", "", 1, 0, 0, 0, 0, 0, 0, 0.0, ""]
+    assert by_tenant[""][3:] == ["", "", 1, 0, 0, 0, 0, 0, 0, 0.0, "", "", ""]
 
 
 # -- one figure ------------------------------------------------------------------------------------
