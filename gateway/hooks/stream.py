@@ -59,12 +59,7 @@ class HookedStream:
         for stage in stages:
             stage.attach(self.fail_with)
         exchange.at_end(self._close)
-        if raw.unread:
-            self.feed(raw.take_unread())
-        if raw.complete or raw.error is not None:
-            self.finish(raw.error)
-        else:
-            raw.attach(self)
+        raw.read_into(self)
 
     # -- sink of the source ------------------------------------------------------------------
 

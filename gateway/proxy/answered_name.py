@@ -85,12 +85,7 @@ class _Renaming:
         self._raw = raw
         self._names = NameReplacer(name)
         self.response = UpstreamResponse(raw.head, raw)
-        if raw.unread:
-            self.feed(raw.take_unread())
-        if raw.complete or raw.error is not None:
-            self.finish(raw.error)
-        else:
-            raw.attach(self)
+        raw.read_into(self)
 
     def feed(self, data: bytes) -> None:
         """Pass the bytes on, with the name replaced."""

@@ -200,16 +200,9 @@ class ResponseBody:
         if self._first_token is not None:
             self._first_token.restart()
         self._tell("continued", error.code)
-        if response.unread and (data := response.take_unread()):
-            sink.feed(data)
-        if response.complete:
-            sink.finish(None)
-        elif response.error is not None:
-            sink.finish(response.error)
-        else:
-            response.attach(sink)
-            if self._paused:
-                response.pause()
+        response.read_into(sink)
+        if self._paused:
+            response.pause()
 
     def pause(self) -> None:
         """Pause the upstream: the receiver reads too slowly."""

@@ -86,14 +86,7 @@ async def send_shadow(
 async def _read(response: UpstreamResponse, exchange: Exchange, dialect: Dialect) -> None:
     """Read a body to its end. Raise the error that broke it off."""
     dropped = _DroppedBody(response, exchange, dialect)
-    if response.unread:
-        dropped.feed(response.take_unread())
-    if response.complete:
-        dropped.finish(None)
-    elif response.error is not None:
-        dropped.finish(response.error)
-    else:
-        response.attach(dropped)
+    response.read_into(dropped)
     await dropped.ended
 
 

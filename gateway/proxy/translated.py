@@ -212,12 +212,7 @@ class _Translating:
         self._reader = reader
         self._writer = writer
         self.response = UpstreamResponse(head_for(raw.head, 200, content_type, None), raw)
-        if raw.unread:
-            self.feed(raw.take_unread())
-        if raw.complete or raw.error is not None:
-            self.finish(raw.error)
-        else:
-            raw.attach(self)
+        raw.read_into(self)
 
     def feed(self, data: bytes) -> None:
         """Translate the bytes and pass them on."""

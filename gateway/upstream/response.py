@@ -139,6 +139,15 @@ class UpstreamResponse:
         self.sink_feed = sink.feed
         self.resume()
 
+    def read_into(self, sink: BodySink) -> None:
+        """Give the whole body to `sink`: what is buffered, and what arrives from now on."""
+        if self.unread:
+            sink.feed(self.take_unread())
+        if self.complete or self.error is not None:
+            sink.finish(self.error)
+        else:
+            self.attach(sink)
+
     def pause(self) -> None:
         """Pause reading from the upstream, because the reader is slower."""
         if self._source is not None:
