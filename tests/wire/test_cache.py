@@ -13,6 +13,8 @@ import pytest
 
 from gateway.admin.limits import worker_limits
 from gateway.config import ConfigError, load_text
+from gateway.telemetry.semconv import NAMES
+from gateway.telemetry.traces.spans import build
 from tests.support.admin import admin
 from tests.support.bridge import bridge_client, bridged, texts
 from tests.support.client import RawClient, Response, ask, request
@@ -150,11 +152,16 @@ async def test_a_hit_costs_no_tokens_but_counts_as_a_request(start_gateway: Star
     }
     async with ScriptedUpstream(numbered(usage=USAGE)) as upstream:
         document = config(upstream, limits=["both"], served_headers=["cache", "cost", "model"])
+        document["telemetry"] = {"traces": {"sample": 1.0}}
         gateway = await start_gateway({**document, "limits": limits})
         answers = [await post(gateway) for _ in range(3)]
         lines = [line for line in gateway.log_lines if line.get("event") == "request"]
         last = await post(gateway, "Cache-Control: no-cache")
         samples = read(gateway)
+        records = json.loads(gateway.server.state.records.take(0))["records"]
+    assert [build(one, NAMES["1.44"])[0].attributes["gateway.cache"] for one in records] == [
+        *("miss", "hit", "hit", "refresh"),
+    ]
     assert [line["cache"] for line in lines] == ["miss", "hit", "hit"]
     assert [line.get("tokens_in") for line in lines] == [100, None, None]
     assert [one.value("x-gateway-cost") for one in answers] == [b"0.00027", b"0", b"0"]
@@ -164,7 +171,7 @@ async def test_a_hit_costs_no_tokens_but_counts_as_a_request(start_gateway: Star
     counted = {one: samples.value(name, result=one) for one in ("hit", "miss", "refresh", "bypass")}
     assert counted == {"hit": 2, "miss": 1, "refresh": 1, "bypass": 0}
     saved = "gateway_cache_saved_tokens_total"
-    assert samples.value(saved, model="m", gen_ai_token_type="input") == 200
+    assert samples.value(saved, model="m", type="input") == 200
     assert samples.value("gateway_cache_stored_total", route="main") == 2
     assert samples.value("gateway_cache_bytes") > 100
     assert samples.value("gateway_tokens_total") == 2 * 107

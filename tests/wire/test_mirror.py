@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.config import ConfigError, load_text
+from gateway.telemetry.semconv import NAMES
+from gateway.telemetry.traces.spans import build
 from tests.support.client import Response, ask, request
 from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.metrics import read
@@ -100,7 +102,7 @@ async def test_a_copy_is_sent_under_the_other_name_and_costs_nothing(
     assert (line["tokens_in"], line["tokens_out"], line["status"]) == (100, 9, 200)
     name = "gateway_shadow_requests_total"
     assert samples.value(name, model="m", shadow="new", result="ok") == 1
-    assert samples.value("gateway_shadow_tokens_total", gen_ai_token_type="output") == 9
+    assert samples.value("gateway_shadow_tokens_total", type="output") == 9
     assert samples.value("gateway_tokens_total") == 107
     assert samples.value("gateway_requests_total") == 1
     assert again.value("x-ratelimit-remaining-requests") == b"48"
@@ -256,6 +258,9 @@ async def test_the_trace_of_a_copy_links_to_the_request(start_gateway: StartGate
     assert copy["shadow_of"] == original["request_id"]
     assert copy["link"][:2] == [original["trace"], original["span"]]
     assert original["events"][0][0] == "copied"
+    span = build(copy, NAMES["1.44"])[0]
+    assert span.links == [(original["trace"], original["span"])]
+    assert span.attributes["gateway.shadow_of"] == original["request_id"]
 
 
 def test_a_model_is_not_its_own_mirror() -> None:

@@ -346,7 +346,7 @@ SHADOW_FIRST_TOKEN = Instrument(
 SHADOW_TOKENS = Instrument(
     "gateway_shadow_tokens",
     _C,
-    (*_SHADOW, "gen_ai_token_type"),
+    (*_SHADOW, "type"),
     "Tokens of copies, which no caller is charged for.",
     "{token}",
 )
@@ -611,7 +611,7 @@ CACHE_STORED = Instrument(
 CACHE_SAVED = Instrument(
     "gateway_cache_saved_tokens",
     _C,
-    ("route", "model", "gen_ai_token_type"),
+    ("route", "model", "type"),
     "Tokens that backends did not have to process, because of hits of the response cache.",
     "{token}",
 )

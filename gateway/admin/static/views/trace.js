@@ -146,6 +146,7 @@ function request(context, one, trace) {
       ["Model asked for", one.model], ["Model that served", one.model && (one.served ?? one.model)], ["Its name at the backend", answered !== one.model && answered],
       ["Route", one.route], ["Upstream", one.upstream], ["Endpoint", one.endpoint],
       ["Models that failed", one.fallbacks?.join(", ")], ["Gone on with", one.continued && `${one.continued} × by another backend`],
+      ["Response cache", one.cache], ["Copy of request", one.shadow_of],
       ["Tenant", one.tenant], ["Subject", one.subject], ["Client", one.client],
       ["Bytes", `${bytes(one.bytes_in)} in, ${bytes(one.bytes_out)} out`], ["Kept because", KEPT[one.kept] ?? one.kept],
       ["Socket", one.bridge && h("a", { href: `/requests/${encodeURIComponent(one.bridge)}` }, one.bridge)],
