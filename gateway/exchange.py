@@ -18,7 +18,7 @@ from gateway.admission.gate import QueueWait
 from gateway.dialects.translation.pieces import Skip
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
-from gateway.errors import GatewayError
+from gateway.errors import ContentRefused, GatewayError, HookUnavailable
 from gateway.facts import Facts, UnfinishedAnswer
 from gateway.json_body import JsonBody
 from gateway.limiting.decision import Decision
@@ -32,6 +32,7 @@ from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
 from gateway.usage import Estimate, Usage, estimate, estimate_unread
 
+_WITHHELD = frozenset({ContentRefused.code, HookUnavailable.code})
 _LONGEST_REASON = 2000
 """Characters kept of a message; a backend's words are cut at the same length."""
 
@@ -307,8 +308,14 @@ class Exchange(Facts):
 
     @property
     def failed_early(self) -> bool:
-        """True if the request failed before the first token of an answer."""
-        return self.error_code is not None and self.first_token_at is None
+        """True if the request failed before the first token of an answer. An answer that a hook
+        withheld was generated, so it has not failed.
+        """
+        return (
+            self.error_code is not None
+            and self.first_token_at is None
+            and self.error_code not in _WITHHELD
+        )
 
     @property
     def asked(self) -> Estimate:

@@ -322,6 +322,32 @@ async def test_a_refused_stream_ends_with_one_error_event(start_gateway: StartGa
         assert line["tokens_out"] == 2
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_withheld_answer_counts_against_limits(
+    start_gateway: StartGateway, streams: bool
+) -> None:
+    """The backend generated it, even if it reports no usage and no token was sent."""
+    words = [f"word{number} " for number in range(30)]
+    choices = [{"index": 0, "message": {"content": "".join(words) + MARK}}]
+    events = [*map(chunk_of, words), chunk_of(MARK), DONE]
+    script = sse_reply(events) if streams else json_reply({"choices": choices})
+    async with ScriptedUpstream(script) as upstream:
+        made = config(upstream, hook("Words", options={"window": 0}), limits=["l"], models=["m"])
+        made["models"] = {"m": {"upstream": "main"}}
+        made["limits"] = {"l": {"key": "route", "tokens": "1000/hour"}}
+        gateway = await start_gateway(made)
+        if streams:
+            await streamed(gateway)
+        else:
+            await chat(gateway)
+        line = await gateway.wait_for_log(lambda line: line.get("error") == "content_refused")
+        refused = await chat(gateway, MARK)
+        left = refused.value("x-ratelimit-remaining-tokens")
+    assert line["tokens_out"] >= 30
+    assert left is not None
+    assert int(left) < 1000 - 30
+
+
 async def test_a_refusal_is_no_failure_of_the_backend(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(sse_reply([chunk_of(MARK), DONE])) as upstream:
         config_of = config(upstream, hook("Words"))
