@@ -40,8 +40,10 @@ _OBJECT_US = 1.0
 """Cost of the search for media in one object."""
 TRANSLATED_OBJECT_US = 8.0
 """Cost of the translation of one object."""
-EDITED_OBJECT_US = 5.0
+_EDITED_OBJECT_US = 5.0
 """Cost of the search for members beside one object, by `JsonBody.edited`."""
+_EDITED_STRING_US = 2.0
+"""The same for one string, which may be a key."""
 
 
 def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
@@ -66,6 +68,14 @@ def is_heavy(body: bytes, object_us: float = 0.0) -> bool:
         if cost_us > _HEAVY_US:
             return True
     return False
+
+
+def is_heavy_to_edit(body: bytes) -> bool:
+    """Tell whether the search for the members of a body would block the event loop likewise."""
+    if len(body) <= ALWAYS_LIGHT_BYTES:
+        return False
+    strings_us = body.count(b'"') / 2 * _EDITED_STRING_US
+    return strings_us > _HEAVY_US or is_heavy(body, _EDITED_OBJECT_US)
 
 
 class JsonBody:

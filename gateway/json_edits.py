@@ -15,7 +15,10 @@ import orjson
 from gateway import sound_json
 
 _STRUCTURE = re.compile(rb'["{}\[\]]')
-_COLON = re.compile(rb"[ \t\r\n]*:")
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_FEW = 32
+"""Escaped quotes after which the pattern above is quicker than a search for the next quote."""
 _QUOTE, _BACKSLASH = b'"\\'
 _OPENING = b"{["
 _BLANK = b" \t\r\n"
@@ -112,20 +115,32 @@ def repeats_a_key(body: bytes, holder: str) -> bool:
     at the top-level key `holder`, which is compared without regard to case. Parsers disagree on
     which one counts; Go's merges objects.
     """
-    members = _members(body, body.index(b"{"))
-    if len({member.key for member in members}) < len(members):
+    places, _ = _keys(body, body.index(b"{"))
+    names = [_name(body[first + 1 : last]) for first, last, _ in places]
+    if len(set(names)) < len(names):
         return True
-    for member in members:
-        start = member.value[0]
-        if member.key.casefold() == holder and body[start] == _OPENING[0]:
-            inner = _members(body, start)
-            if len({one.key for one in inner}) < len(inner):
+    for name, (_, _, value) in zip(names, places, strict=True):
+        if len(name) == len(holder) and name.casefold() == holder and body[value] == _OPENING[0]:
+            inner = [_name(body[first + 1 : last]) for first, last, _ in _keys(body, value)[0]]
+            if len(set(inner)) < len(inner):
                 return True
     return False
 
 
 def _members(body: bytes, start: int) -> Sequence[_Member]:
-    """Return the members of the object that begins at `start`, in their order.
+    """Return the members of the object that begins at `start`, in their order."""
+    keys, close = _keys(body, start)
+    # A value ends at the next key, or at the end of the object.
+    ends = [*(key[0] for key in keys[1:]), close]
+    return [
+        _Member(_name(body[first + 1 : last]), first, _trimmed(body, value, end))
+        for (first, last, value), end in zip(keys, ends, strict=False)
+    ]
+
+
+def _keys(body: bytes, start: int) -> tuple[list[tuple[int, int, int]], int]:
+    """Return for each key of the object that begins at `start`: the positions of its quotes, and
+    the start of its value. Return also the position of the object's end.
 
     Strings are skipped by searching for their end, which takes 1 % of the time of a pattern.
     """
@@ -148,25 +163,35 @@ def _members(body: bytes, start: int) -> Sequence[_Member]:
             depth -= 1
             if not depth:
                 break
-    # A value ends at the next key, or at the end of the object.
-    ends = [*(key[0] for key in keys[1:]), at - 1]
-    return [
-        _Member(_name(body[first + 1 : last]), first, _trimmed(body, value, end))
-        for (first, last, value), end in zip(keys, ends, strict=False)
-    ]
+    return keys, at - 1
 
 
 def _string_end(body: bytes, start: int) -> int:
     """Return the position of the quote that ends the string whose content begins at `start`."""
     end = body.index(b'"', start)
-    while body[end - 1] == _BACKSLASH:
-        first = end - 1
-        while first > start and body[first - 1] == _BACKSLASH:
-            first -= 1
-        if first < start or (end - first) % 2 == 0:
-            break  # the backslashes escape each other, or precede the string
+    for _ in range(_FEW):
+        if body[end - 1] != _BACKSLASH:
+            return end
+        if body[end - 2] == _BACKSLASH and _backslashes(body, start, end) % 2 == 0:
+            return end  # they escape each other
         end = body.index(b'"', end + 1)
-    return end
+    if body[end - 1] != _BACKSLASH:
+        return end
+    before = end - _backslashes(body, start, end)
+    match = _REST_OF_STRING.match(body, before)
+    assert match is not None  # the JSON is valid
+    return match.end() - 1
+
+
+def _backslashes(body: bytes, start: int, end: int) -> int:
+    """Return how many backslashes there are right before `end`, not before `start`."""
+    window = 16
+    while True:
+        piece = body[max(start, end - window) : end]
+        count = len(piece) - len(piece.rstrip(b"\\"))
+        if count < len(piece) or len(piece) < window:
+            return count
+        window *= 16
 
 
 def _name(written: bytes) -> str:

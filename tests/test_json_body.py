@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.json_body import continued, is_heavy, read, read_elsewhere
+from gateway.json_body import continued, is_heavy, is_heavy_to_edit, read, read_elsewhere
 
 
 def model_of(body: bytes) -> str | None:
@@ -284,3 +284,9 @@ def test_one_edit_does_not_show_in_another_body() -> None:
     first, second = read(b'{"model":"a"}'), read(b'{"model":"a"}')
     first.rename("b")
     assert second.rendered() == b'{"model":"a"}'
+
+
+def test_a_body_of_many_keys_is_not_searched_on_the_event_loop() -> None:
+    keys = b",".join(b'"k%d":1' % number for number in range(100_000))
+    assert is_heavy_to_edit(b"{%b}" % keys)
+    assert not is_heavy_to_edit(b'{"a":"%b"}' % (b"\\\\" * 400_000))

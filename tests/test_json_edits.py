@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_edits import REMOVED, Edits, Nested, applied, edited, spans
+from gateway.json_edits import (
+    REMOVED,
+    Edits,
+    Nested,
+    applied,
+    edited,
+    repeats_a_key,
+    spans,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -67,3 +75,16 @@ def test_no_edit_changes_no_byte(document: dict[str, Any]) -> None:
 def test_the_values_of_a_key_are_found_wherever_it_stands() -> None:
     body = b'{"a": 1 , "b":{"a":2}, "\\u0061":[3] }'
     assert [body[start:end] for start, end in spans(body, b"a")] == [b"1", b"[3]"]
+
+
+@given(st.lists(st.sampled_from([b'\\"', b"\\\\", b"a", b"\\u005c", b"{"]), max_size=150))
+def test_a_string_ends_where_it_ends_however_many_escapes_it_has(parts: list[bytes]) -> None:
+    text = b'"%b"' % b"".join(parts)
+    assert spans(b'{"a":%b,"b":1}' % text, b"a") == [(5, 5 + len(text))]
+
+
+def test_a_key_is_found_to_be_repeated_where_parsers_disagree() -> None:
+    for body in (b'{"a":1,"\\u0061":2}', b'{"o":{"a":1},"O": {"b":1,"b":2}}'):
+        assert repeats_a_key(body, "o")
+    for body in (b'{"a":1,"A":{"b":1},"c":["a","a",{"x":1,"x":1}]}', b'{"o":["a","a"],"p":"o"}'):
+        assert not repeats_a_key(body, "o")

@@ -41,6 +41,8 @@ class RequestCheck:
         """Return an error that names the first wrong field of a body; None if the body is valid.
         Of a field that is given more than once, the last is checked: see `refuse_repeated`.
 
+        Raise RequestError for one that is nested too deeply.
+
         The error repeats nothing of the body: neither a value, nor a name that the schema does not
         have.
         """
@@ -48,6 +50,10 @@ class RequestCheck:
             self._validate(document)
         except jsonschema_rs.ValidationError as exc:
             return self._error(exc)
+        except ValueError as exc:  # its limit on depth is below that of the parser
+            raise RequestError(
+                "The request body is nested too deeply.", code="invalid_json"
+            ) from exc
         return None
 
     def _error(self, exc: jsonschema_rs.ValidationError) -> InvalidField:

@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.dialects import Dialect
 from gateway.dialects.request_check import check_at, checked_elsewhere
 from gateway.dialects.request_description import description
-from gateway.json_body import EDITED_OBJECT_US, is_heavy, refuse_repeated
+from gateway.json_body import is_heavy_to_edit, refuse_repeated
 from gateway.pipeline import Outcome
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
@@ -48,7 +48,7 @@ class CheckRequests:
         if check is None:
             return None
         parsed = exchange.json
-        if parsed is None or not parsed.whole or is_heavy(parsed.raw, EDITED_OBJECT_US):
+        if parsed is None or not parsed.whole or is_heavy_to_edit(parsed.raw):
             return self._later(request)
         refuse_repeated(parsed.raw)
         violation = check.violation(parsed.document)
@@ -63,7 +63,7 @@ class CheckRequests:
         exchange, reader = request.exchange, self._reader
         body = await reader.whole(request)
         parsed = await reader.parsed(request, body)
-        if not parsed.whole or is_heavy(body, EDITED_OBJECT_US):
+        if not parsed.whole or is_heavy_to_edit(body):
             await reader.offload.run(checked_elsewhere, self._dialect, exchange.path, body)
             return
         refuse_repeated(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from gateway.json_body import EDITED_OBJECT_US, JsonBody, is_heavy, read
+from gateway.json_body import JsonBody, is_heavy_to_edit, read
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 from gateway.routing.model_rules import ModelRules
@@ -37,7 +37,7 @@ def apply_rules(request: Request, target: Target, reader: BodyReader) -> Awaitab
     body, rules = before.restored(), target.rules
     made = body
     if rules is not None and rules.changes_parameters:
-        if not body.whole or is_heavy(body.raw, EDITED_OBJECT_US):
+        if not body.whole or is_heavy_to_edit(body.raw):
             return _ruled_later(request, body, rules, reader)
         edits = rules.edits(body, exchange.path)
         if edits:

@@ -191,3 +191,14 @@ async def test_a_refused_request_gives_back_its_tokens(
     for _ in range(5):
         assert_error(await post(gateway, WRONG | {"max_tokens": 900}), 400, code="invalid_type")
     assert (await post(gateway, RIGHT | {"max_tokens": 900})).status == 200
+
+
+@pytest.mark.parametrize("size", [0, 200_000], ids=["here", "in the helper"])
+async def test_a_body_that_is_nested_too_deeply_is_400(
+    start_gateway: StartGateway, upstream: ScriptedUpstream, size: int
+) -> None:
+    gateway = await start(start_gateway, upstream)
+    deep = b'{"model":"llama","messages":%b%b,"x":[%b1]}'
+    body = deep % (b"[" * 1000, b"]" * 1000, b"{}," * size)
+    assert_error(await post(gateway, body), 400, code="invalid_json")
+    await assert_nothing_forwarded(gateway.port, upstream)
