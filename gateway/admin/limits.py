@@ -62,7 +62,7 @@ def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
     """Return a sort key: exhausted limits first, then those with less than 20 % left, then the
     others; each group in a stable order by name.
     """
-    share = key["remaining"] / key["size"]
+    share = key["remaining"] / key["size"] if key["size"] else 0.0
     group = 0 if share <= _NOTHING else 1 if share < 0.2 else 2
     return group, key["limit"], key["unit"], key["parts"]
 

@@ -227,8 +227,10 @@ def _sends(config: Config) -> tuple[str, float] | None:
 
 
 def _collected(config: Config) -> object:
-    """Return the trace settings that the admin process uses; only the workers use the others."""
+    """Return the trace settings that the admin process uses; only the workers use the
+    others. Headers of the export take effect at once.
+    """
     traces = config.telemetry.traces
     if traces is None:
         return None
-    return traces.model_dump(exclude={"sample", "keep", "trust", "follow"})
+    return traces.model_dump(exclude={"sample", "keep", "trust", "follow", "headers"})

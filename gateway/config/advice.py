@@ -28,6 +28,7 @@ def advise(config: models.Config) -> Iterator[Finding]:
         if "cache" in route.served_headers and route.cache is None:
             why = "tells nothing of `cache`, because the route has no cache"
             yield (*path, "served_headers"), why, "give it `cache: {}`"
+    yield from _uncounted(config)
     yield from _versions(config)
 
 
@@ -41,6 +42,15 @@ def _trusted_proxies(config: models.Config) -> Iterator[Finding]:
                 "trusts nearly everybody: any client may choose its own address and request id",
                 "list the networks of your proxies",
             )
+
+
+def _uncounted(config: models.Config) -> Iterator[Finding]:
+    if config.telemetry.metrics is not None:
+        return
+    for name, alert in config.alerts.items():
+        if "error_rate" in alert.events:
+            why = "is not told of `error_rate`, because requests are not counted"
+            yield ("alerts", name), why, "set telemetry.metrics, or leave it out of `events`"
 
 
 def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:

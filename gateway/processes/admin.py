@@ -90,6 +90,18 @@ async def serve_admin(
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
+            auth = AdminAuth(
+                _token(loaded.config),
+                report=lambda client, count: logger.warning(
+                    "admin_token_refused", client=client, count=count
+                ),
+            )
+
+            def apply(config: Config) -> None:
+                auth.change_token(_token(config))
+                collector.change_headers(config)
+
+            reloader.on_applied = apply
             settings = LogSettings(fleet, control, logger)
             reloads: set[asyncio.Task[object]] = set()
 
@@ -118,13 +130,6 @@ async def serve_admin(
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),
                 ]
-                auth = AdminAuth(
-                    _token(loaded.config),
-                    report=lambda client, count: logger.warning(
-                        "admin_token_refused", client=client, count=count
-                    ),
-                )
-                reloader.on_applied = lambda config: auth.change_token(_token(config))
                 api = AdminApi(
                     fleet, reloader, drained, auth, metrics, more, collector.topics, public
                 )

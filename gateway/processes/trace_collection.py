@@ -14,7 +14,7 @@ from gateway.admin.feed import Source
 from gateway.admin.fleet import Fleet
 from gateway.admin.record_collector import RecordCollector, RecordSinks
 from gateway.admin.traces_api import TracesApi
-from gateway.config import Loaded, models
+from gateway.config import Config, Loaded, models
 from gateway.masking import Redaction
 from gateway.telemetry.metrics.instruments import TRACE_EXPORTS, TRACE_STORE_LOSSES
 from gateway.telemetry.metrics.merge import Merged
@@ -26,6 +26,8 @@ from gateway.telemetry.traces.store import Retention, TraceStore
 from gateway.wiring.traces import disabled, misread, otlp_endpoint
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
     from gateway.telemetry.traces.export import Export
 
 _PATIENCE_S = 0.5
@@ -45,6 +47,8 @@ class TraceCollection:
         self.minutes: MinuteLog | None = None
         """History of the metrics in the local store, or None if there is none."""
         names = NAMES[traces.semconv if traces is not None else "1.44"]
+        self._traces: models.Traces | None = None
+        """Settings of the export; None if there is none."""
         self.reader: TraceReader | None = None
         """Reader of the local store, or None if there is none."""
         if traces is not None and not disabled(os.environ):
@@ -57,6 +61,7 @@ class TraceCollection:
                 self.reader = TraceReader(path)
                 self.minutes = StoredMinutes(self.store, self.reader)
             if otlp_endpoint(traces, os.environ) is not None:
+                self._traces = traces
                 self.export = _export(traces, names, _reporting(logger, "trace_export"))
             if self.store is not None or self.export is not None:
                 sinks = RecordSinks(
@@ -69,6 +74,17 @@ class TraceCollection:
     def routes(self) -> list[web.RouteDef]:
         """Routes of the admin API for traces."""
         return self._api.routes
+
+    def change_headers(self, config: Config) -> None:
+        """Send to the collector with the headers of another configuration. Its other settings take
+        effect after a restart.
+        """
+        before, after = self._traces, config.telemetry.traces
+        if self.export is None or before is None or after is None:
+            return
+        if before.headers != after.headers:
+            self._traces = before.model_copy(update={"headers": after.headers})
+            self.export.replace_exporter(_exporter(self._traces))
 
     def counts(self) -> Merged:
         """Return the counts of lost and sent traces, for the metrics."""
@@ -109,11 +125,17 @@ def _export(
     traces: models.Traces, names: GenAiNames, report: Callable[[str | None], None]
 ) -> Export:
     # Imported here, since OpenTelemetry's SDK is large and no other process needs it.
-    from gateway.telemetry.traces.export import Export, ExportOptions, otlp_exporter
+    from gateway.telemetry.traces.export import Export
+
+    return Export(_exporter(traces), names.schema_url, report)
+
+
+def _exporter(traces: models.Traces) -> Callable[[], SpanExporter]:
+    from gateway.telemetry.traces.export import ExportOptions, otlp_exporter
 
     headers = {name: value.reveal().decode("latin-1") for name, value in traces.headers.items()}
     options = ExportOptions(traces.otlp, traces.protocol, headers or None)
-    return Export(lambda: otlp_exporter(options, os.environ), names.schema_url, report)
+    return lambda: otlp_exporter(options, os.environ)
 
 
 def _reporting(

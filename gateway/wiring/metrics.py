@@ -12,9 +12,11 @@ from gateway.wiring.prices import prices
 
 
 def counting(config: Config, registry: Registry) -> Counting | None:
-    """Return what counts requests, or None if there is neither an admin listener nor an export."""
+    """Return what counts requests, or None if nothing needs it: no admin listener, no export and no
+    alert.
+    """
     options = config.telemetry.metrics
-    if options is None or (config.admin is None and options.otlp is None):
+    if options is None or (config.admin is None and options.otlp is None and not config.alerts):
         return None
     found = config.models
     names = Names(

@@ -129,3 +129,10 @@ def test_a_header_of_a_cache_that_is_not_there_is_warned_of() -> None:
     told = {"served_headers": ["cache"]}
     assert warnings(config(routes=[route(**told)])) == [f"routes.0.served_headers: {why}"]
     assert warnings(config(routes=[route(**told, cache={})])) == []
+
+
+def test_an_error_rate_without_metrics_is_warned_of() -> None:
+    alerts = {"a": {"url": "https://a.test/x"}}
+    (said,) = warnings(config(alerts=alerts, telemetry={"metrics": None}))
+    assert "alerts.a: is not told of `error_rate`" in said
+    assert warnings(config(alerts=alerts)) == []

@@ -74,3 +74,30 @@ async def test_a_reload_says_what_it_changed_and_what_asked_for_it(
         ]
     finally:
         await gateway.stop()
+
+
+async def test_other_files_and_variables_are_shown(
+    chromium: Browser, tmp_path: Path, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "teams").mkdir()
+    limits = "limits: {team-a: {key: ip, requests: 9/minute}}\n"
+    (tmp_path / "teams/a.yaml").write_text(limits)
+    gateway = GatewayProcess(
+        simple_config("http://127.0.0.1:9"),
+        {"include": ["teams"]},
+        tmp_path / "gateway.yaml",
+        fork_server=fork_server,
+    )
+    monkeypatch.setenv("GATEWAY_SERVER__DRAIN", "7s")
+    await gateway.start()
+    try:
+        opened = await Opened.start(chromium, gateway, "/config", Screen())
+        page = opened.page
+        await expect(page.locator("main")).to_contain_text(f"Includes {tmp_path}/teams/a.yaml.")
+        row = page.get_by_role("row", name="server.drain")
+        await expect(row).to_contain_text("GATEWAY_SERVER__DRAIN")
+        await expect(page.get_by_role("region", name="limits")).to_contain_text("team-a")
+        assert await opened.axe() == []
+        assert await opened.close() == []
+    finally:
+        await gateway.stop()

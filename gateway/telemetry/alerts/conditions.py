@@ -139,7 +139,7 @@ class Conditions:
 
     def _budgets(self, seen: Observation) -> Iterable[AlertEvent]:
         for one in seen.budgets:
-            used = 1.0 - one["remaining"] / one["size"]
+            used = 1.0 - one["remaining"] / one["size"] if one["size"] else 1.0
             period, _ = current(one["period"], datetime.fromtimestamp(seen.at, UTC))
             if used >= 1.0 - _EXHAUSTED or _refused_in(period, one):
                 kind, word = AlertKind.BUDGET_EXHAUSTED, "used up: requests are refused"

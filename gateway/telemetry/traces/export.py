@@ -73,6 +73,7 @@ class Export:
         self._wake = threading.Event()
         self._closing = False
         self._failing = False
+        self._is_replaced = False
         self._exporter: SpanExporter | None = None
         self._thread = threading.Thread(target=self._run, name="trace-export", daemon=True)
         self._thread.start()
@@ -86,6 +87,11 @@ class Export:
         self._queue.extend(self._readable(trace_id, span) for span in spans)
         if len(self._queue) >= self._batch:
             self._wake.set()
+
+    def replace_exporter(self, exporter: Callable[[], SpanExporter]) -> None:
+        """Send with another exporter from the next batch on, such as with another credential."""
+        self._make = exporter
+        self._is_replaced = True
 
     @property
     def waiting(self) -> int:
@@ -113,6 +119,10 @@ class Export:
             self._wake.clear()
             closing = self._closing
             while self._queue:
+                if self._is_replaced:
+                    self._is_replaced = False
+                    exporter.shutdown()
+                    self._exporter = exporter = self._make()
                 count = min(len(self._queue), self._batch)
                 self._send(exporter, [self._queue.popleft() for _ in range(count)])
             if closing:

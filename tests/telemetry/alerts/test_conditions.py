@@ -98,6 +98,11 @@ def test_a_soft_limit_of_its_own_comes_first() -> None:
     assert told(Conditions(THRESHOLDS), budgets=budget(15.0, soft=0.9)) == []
 
 
+def test_a_budget_of_nothing_is_used_up() -> None:
+    nothing = [{**one, "size": 0.0} for one in budget(0.0)]
+    assert told(Conditions(THRESHOLDS), budgets=nothing)[0][0] == "budget_exhausted"
+
+
 def test_the_sentence_has_the_figures() -> None:
     (event,) = Conditions(THRESHOLDS).see(Observation(0.0, budgets=budget(10.0)))
     assert event.text == "The budget team of acme, 100 USD for 1970-01-01, is used to 90%"

@@ -116,6 +116,19 @@ def test_headers_of_the_configuration_are_sent(
     assert received.headers[0]["x-api-key"] == "k-1"
 
 
+def test_other_headers_are_sent_from_the_next_batch_on(
+    start_export: StartExport, collector: tuple[str, Received]
+) -> None:
+    protocol, received = collector
+    export = start_export(received.url, protocol, {"x-token": "old"})
+    received.wait(count := send(export))
+    options = ExportOptions(received.url, protocol, {"x-token": "new"})
+    export.replace_exporter(lambda: otlp_exporter(options, FAST))
+    send(export)
+    received.wait(2 * count)
+    assert [one["x-token"] for one in received.headers] == ["old", "new"]
+
+
 @pytest.mark.parametrize("end", ["", "/", "/v1/traces"])
 def test_the_path_is_added_where_it_is_not_there(start_export: StartExport, end: str) -> None:
     with http_collector() as received:
