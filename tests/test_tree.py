@@ -46,6 +46,7 @@ ELSEWHERE = {
     "server/half_closed.py": "wire/test_leaving_clients.py",
     "server/listener.py": "processes/test_drain.py",
     "resume/reads.py": "resume/test_replay.py",
+    "store/polling.py": "store/test_record_watcher.py",
     "virtual_transport.py": "bridge/test_call.py",
     "server/takeover.py": "resume/test_takeover.py",
     "stores/redis/streams/orphans.py": "resume/test_takeover.py",

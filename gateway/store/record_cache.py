@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from gateway.store import record_watcher
-from gateway.store.records import Records, StoreUnavailable
+from gateway.store.polling import StorePolling
+from gateway.store.records import Records
 
 CAP = 20_000
 """Maximum number of records in the copy."""
@@ -50,14 +50,12 @@ class RecordCache(Generic[Parsed]):
         self._kind = kind
         self._parse = parse
         self._changed = changed
-        self._report = report
         self._cap = cap
         self._found: dict[str, Parsed] = {}
         self._absent: set[str] = set()
         self._is_complete = False
         self._mark: str | None = None
-        self._failing = False
-        self._task: asyncio.Task[None] | None = None
+        self._polling = StorePolling(kind, self._look, report)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -83,25 +81,11 @@ class RecordCache(Generic[Parsed]):
 
     def start(self) -> None:
         """Start to follow changes. Needs a running event loop."""
-        self._task = asyncio.create_task(self._follow())
+        self._polling.start()
 
     def close(self) -> None:
         """Stop following changes."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._look()
-                self._failing = False
-            except StoreUnavailable as exc:
-                if not self._failing:
-                    self._failing = True
-                    self._report(
-                        f"{self._kind}: the store does not answer, its last copy is used: {exc}"
-                    )
-            await asyncio.sleep(record_watcher.EVERY_S)
+        self._polling.close()
 
     async def _look(self) -> None:
         changes = await self._records.changes(self._kind, self._mark)

@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from gateway.store.records import Records, StoreUnavailable
-
-EVERY_S = 0.5
-"""Interval between two readings of the store."""
+from gateway.store.polling import StorePolling
+from gateway.store.records import Records
 
 
 class RecordWatcher:
@@ -34,32 +32,16 @@ class RecordWatcher:
         self._records = records
         self._kind = kind
         self._changed = changed
-        self._report = report
         self._version: str | None = None
-        self._failing = False
-        self._task: asyncio.Task[None] | None = None
+        self._polling = StorePolling(kind, self._look, report)
 
     def start(self) -> None:
         """Start to poll the store."""
-        self._task = asyncio.create_task(self._follow())
+        self._polling.start()
 
     def close(self) -> None:
         """Stop polling the store."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._look()
-                self._failing = False
-            except StoreUnavailable as exc:
-                if not self._failing:
-                    self._failing = True
-                    self._report(
-                        f"{self._kind}: the store does not answer, its last copy is used: {exc}"
-                    )
-            await asyncio.sleep(EVERY_S)
+        self._polling.close()
 
     async def _look(self) -> None:
         version = await self._records.version(self._kind)

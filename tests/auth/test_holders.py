@@ -19,7 +19,7 @@ from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
-from gateway.store import record_watcher
+from gateway.store import polling
 from gateway.store.records import Changes, StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
 from tests.support.waiting import asked_until
@@ -38,7 +38,7 @@ TEAM = Holder(
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
+    monkeypatch.setattr(polling, "EVERY_S", 0.001)
 
 
 def make(**fields: object) -> tuple[str, ApiKey]:

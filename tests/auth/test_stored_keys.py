@@ -14,7 +14,7 @@ from gateway.auth.api_keys import ApiKeyProvider
 from gateway.auth.provider import Rejected
 from gateway.auth.stored_keys import StoredKeys
 from gateway.errors import AuthUnavailable
-from gateway.store import record_watcher
+from gateway.store import polling
 from gateway.store.record_cache import RecordCache
 from gateway.stores.memory.records import MemoryRecords
 
@@ -23,7 +23,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
+    monkeypatch.setattr(polling, "EVERY_S", 0.001)
 
 
 def make() -> tuple[str, ApiKey]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.store import record_watcher
+from gateway.store import polling
 from gateway.store.record_cache import NotCached, RecordCache
 from gateway.store.records import Changes, StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
@@ -33,7 +33,7 @@ class Counting(MemoryRecords):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
+    monkeypatch.setattr(polling, "EVERY_S", 0.001)
 
 
 def parse(key: str, value: bytes) -> str | None:

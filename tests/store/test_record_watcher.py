@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.store import record_watcher
+from gateway.store import polling
 from gateway.store.record_watcher import RecordWatcher
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
@@ -41,7 +41,7 @@ class Faulty(MemoryRecords):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_watcher, "EVERY_S", 0.001)
+    monkeypatch.setattr(polling, "EVERY_S", 0.001)
 
 
 async def test_what_is_put_appears_and_is_read_once() -> None:
