@@ -192,6 +192,17 @@ class HookedStream:
 
     def _begin(self, waiting: Awaitable[list[HookedEvent]], *, is_last: bool = False) -> None:
         self._task = asyncio.create_task(self._work(waiting, is_last=is_last))
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """End the stream if the task failed by a mistake: nothing else would."""
+        exc = None if task.cancelled() else task.exception()
+        if exc is not None:
+            self._task = None
+            self.fail_with(GatewayError(reason=type(exc).__name__))
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"hooks of request {self._exchange.request_id}", "exception": exc}
+            )
 
     async def _work(self, waiting: Awaitable[list[HookedEvent]], *, is_last: bool) -> None:
         """Wait for a hook, then go on with the queue."""

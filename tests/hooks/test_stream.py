@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,6 +131,21 @@ async def test_a_window_sees_the_whole_text_once() -> None:
     raw.finish(None)
     await sink.ended.wait()
     assert "".join(hook.seen) == "one two three"
+
+
+async def test_a_mistake_of_the_gateway_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rendered(_: HookedEvent) -> bytes:
+        raise AssertionError("a mistake")
+
+    monkeypatch.setattr(HookedEvent, "rendered", rendered)
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    raw, sink = begun([_Watching("async event")])
+    raw.feed(chunk_of("abc"))
+    await asyncio.wait_for(sink.ended.wait(), 5)
+    assert sink.error is not None
+    assert sink.error.code == "internal_error"
+    assert told[0]["message"] == "hooks of request r1"
 
 
 async def test_text_that_is_held_is_sent_before_an_error_of_the_backend() -> None:
