@@ -80,3 +80,20 @@ async def test_a_key_that_cannot_be_made_says_why(
     await page.locator("[name=expires]").fill("soon")
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.get_by_role("alert")).to_contain_text("expires: not a duration")
+
+
+async def test_a_suspended_key_is_listed_with_its_own_limits(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    keys = f"http://127.0.0.1:{gateway.admin_port}/api/keys"
+    order = {"owner": "sue@example.com", "allowance": {"requests": "7/minute", "concurrency": 2}}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(keys, json=order) as response:
+            made = await response.json()
+            key_id = made["key"]["id"]
+        async with session.post(f"{keys}/{key_id}/suspend") as response:
+            assert response.status == 200, await response.text()
+    page = (await open_page(gateway, "/keys")).page
+    row = page.get_by_role("row", name="sue@example.com")
+    await expect(row).to_contain_text("suspended")
+    await expect(row).to_contain_text("7/minute requests, 2 at once")

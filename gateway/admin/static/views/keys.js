@@ -5,7 +5,7 @@ import { ask, h } from "../dom.js";
 import { clock, money, number, short } from "../format.js";
 import { copyButton, empty, filter, heading, loading, state, table } from "./parts.js";
 
-const STATES = { usable: ["good", "usable"], expired: ["off", "expired"], revoked: ["off", "revoked"] };
+const STATES = { usable: ["good", "usable"], suspended: ["warn", "suspended"], expired: ["off", "expired"], revoked: ["off", "revoked"] };
 const EVERY_MS = 5000;
 const SOON_MS = 7 * 86_400_000;
 const FIELDS = [
@@ -82,7 +82,7 @@ function row(context, provider, key) {
     h("td", { class: "main-cell" }, h("a", { href: `/requests?subject=${encodeURIComponent(key.owner)}` }, key.owner)),
     h("td", { class: "wide" }, key.tenant ?? "–", key.tier && h("span", { class: "why" }, key.tier)),
     h("td", { class: "wide" }, key.models?.join(", ") ?? "every model",
-      [...key.limits, ...key.scopes].length > 0 && h("span", { class: "why" }, [...key.limits.map((one) => `limit ${one}`), ...key.scopes].join(", "))),
+      bounds(key).length > 0 && h("span", { class: "why" }, bounds(key).join(", "))),
     h("td", { class: "wide time" }, expiry(key)),
     h("td", { class: "time" }, key.last_used ? clock(key.last_used) : h("span", { class: "quiet-text" }, shown.known ? "not yet" : "not known")),
     h("td", { class: "num wide" }, number(key.requests)),
@@ -91,6 +91,20 @@ function row(context, provider, key) {
     h("td", { class: "act" }, usable && h("span", { class: "actions" },
       h("button", { "aria-label": `Replace ${key.id}`, onclick: () => rotate(context, provider, key) }, "Replace"),
       h("button", { class: "danger", "aria-label": `Revoke ${key.id}`, onclick: () => revoke(context, provider, key) }, "Revoke"))));
+}
+
+/** What bounds a key beside its models: limits of the configuration and of its own, and its scopes. */
+function bounds({ limits, allowance, scopes, team }) {
+  const { requests, tokens, concurrency, budgets } = allowance;
+  return [
+    team && `team ${team}`,
+    ...limits.map((one) => `limit ${one}`),
+    requests && `${requests} requests`,
+    tokens && `${tokens} tokens`,
+    concurrency && `${concurrency} at once`,
+    ...budgets,
+    ...scopes,
+  ].filter(Boolean);
 }
 
 function expiry({ expires, revoked }) {
