@@ -88,7 +88,7 @@ class ShadowSinks:
     """True if a line is written for each copy."""
 
 
-class Mirror:
+class MirrorRequests:
     """Policy of one route."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.config import Config, models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
-from gateway.middleware.mirror import Mirror, MirrorOptions, ShadowSinks
+from gateway.middleware.mirror import MirrorOptions, MirrorRequests, ShadowSinks
 from gateway.proxy.attempt import SendOptions
 from gateway.wiring.parts import Parts
 from gateway.wiring.targets import Targets
@@ -13,7 +13,7 @@ from gateway.wiring.targets import Targets
 
 def mirror(
     config: Config, route: models.Route, parts: Parts, dialect: Dialect, sending: SendOptions
-) -> Mirror | None:
+) -> MirrorRequests | None:
     """Return the policy that copies requests of a route; None if none are copied."""
     # A caller's credential is for the backend that the caller asks, and for no other.
     targets = Targets(config, route, parts, dialect, passes_credentials=False)
@@ -39,4 +39,6 @@ def mirror(
         None if sinks.traced is None else sinks.traced(route),
         log.access,
     )
-    return Mirror(found, sending, DIALECTS[dialect], parts.shadows, parts.admission, shadow_sinks)
+    return MirrorRequests(
+        found, sending, DIALECTS[dialect], parts.shadows, parts.admission, shadow_sinks
+    )

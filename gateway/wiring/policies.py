@@ -26,7 +26,7 @@ from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.hooks import JudgeRequests
 from gateway.middleware.limits import FirstLimits, HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
-from gateway.middleware.mirror import Mirror
+from gateway.middleware.mirror import MirrorRequests
 from gateway.middleware.model_rules import ApplyModelRules
 from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
@@ -325,7 +325,7 @@ class RoutePolicies:
             self._config, self._route, settings, self.dialect, self._preface, cache, self._limits
         )
 
-    def mirror(self) -> Mirror | None:
+    def mirror(self) -> MirrorRequests | None:
         """Shadow traffic."""
         if not self._forwards:
             return None
