@@ -215,6 +215,7 @@ class Runtime:
             SoftLimits(
                 lambda warning: logger.warning("budget_warning", **dataclasses.asdict(warning))
             ),
+            opened.records,
         )
         self.routes = RouteTable(routes(config, parts, self._ended))
         self._matcher = RequestMatcher(self.routes, self.proxies)

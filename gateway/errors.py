@@ -380,6 +380,14 @@ class TooManyGenerations(RequestError):
     default_message = "This socket may have no more generations at once. Wait for one to end."
 
 
+class TooManyKeys(RequestError):
+    """The caller has as many keys of its own making as its team allows."""
+
+    status = 409
+    code = "too_many_keys"
+    default_message = "You have as many keys as your team allows. Revoke one first."
+
+
 class VersionNotSupported(RequestError):
     """HTTP/1.0 or another version: only HTTP/1.1 supports everything this gateway needs."""
 

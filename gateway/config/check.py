@@ -183,6 +183,10 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
         yield from _check_websocket((*path, "websocket"), route, config)
     if route.bridge is not None:
         yield from _check_bridge(path, route, route.bridge, config)
+    if route.self_service and route.auth == "anonymous":
+        yield (*path, "self_service"), "is for callers who are authenticated", "set `auth`"
+    if route.self_service and (route.bridge is not None or route.issues is not None):
+        yield (*path, "self_service"), "is for routes that forward requests", "take it away"
     if route.issues is not None:
         yield from _check_issuing(path, route, config)
     elif route.bridge is not None:

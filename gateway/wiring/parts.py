@@ -26,6 +26,7 @@ from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
+from gateway.store.records import Records
 from gateway.telemetry.logs.control import LogControl
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hooks import Hooks
@@ -72,6 +73,7 @@ class Parts:
     own_rules: OwnRules
     """Rules of the limits that keys, users and teams have since run time."""
     soft_limits: SoftLimits
+    records: Records
 
 
 def plugins(config: Config, faults: list[Fault]) -> Plugins:

@@ -68,6 +68,14 @@ def streams_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     return Pipeline(_outer(route.outer), route.errors(), policies, no_stream, ended=ended)
 
 
+def self_service_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+    """Return the pipeline of what callers read and change of their own on a route."""
+    policies = _present(route.cors(("GET", "POST", "DELETE")), route.authentication())
+    return Pipeline(
+        _outer(route.outer), route.errors(), policies, route.self_service(), ended=ended
+    )
+
+
 def followers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of requests that follow a channel of a route."""
     policies = _present(

@@ -12,6 +12,8 @@ from gateway.dialects import DIALECTS
 from gateway.heartbeat import Heartbeats
 from gateway.hooks.answers import AnswerHooks
 from gateway.hooks.guarded import GuardedHook
+from gateway.limiting.accounts import Accounts
+from gateway.limiting.keys import model_key
 from gateway.limiting.own_rules import OwnRules
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
@@ -32,6 +34,7 @@ from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume
+from gateway.middleware.self_service import SelfService, SelfServiceOptions
 from gateway.middleware.served import CostInUsage, ServedHeaders, UsageHeaders
 from gateway.middleware.stream_lifetime import StreamLifetime
 from gateway.middleware.tracing import Tracing
@@ -41,6 +44,7 @@ from gateway.proxy.attempt import SendOptions
 from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.request_body.reader import BodyReader
+from gateway.routing.model_access import ServedModel
 from gateway.routing.model_listing import ModelListing
 from gateway.routing.resolve import Resolve, ResolveOptions
 from gateway.routing.table import METHODS
@@ -220,6 +224,31 @@ class RoutePolicies:
         """Limits of requests that publish in a channel."""
         settings = self._route.channels
         return None if settings is None else self._limits_of(settings.publish_limits)
+
+    def self_service(self) -> Handler:
+        """Return what answers callers about themselves."""
+        config, route, parts = self._config, self._route, self._parts
+        own = [rule for name in route.limits for rule in self._named[name]]
+        return SelfService(
+            SelfServiceOptions(
+                self_service_path(route),
+                [ServedModel(name, frozenset(config.models[name].scopes)) for name in route.models],
+                Accounts(
+                    own,
+                    self._named,
+                    lambda rule: model_key not in rule.key,
+                    parts.own_rules if self._has_keys else None,
+                ),
+                parts.store,
+                parts.records,
+                frozenset(
+                    name
+                    for name, one in config.auth.items()
+                    if isinstance(one, models.ApiKeyProviderSettings) and one.file is None
+                ),
+                self._reader,
+            )
+        )
 
     def publish_answer(self) -> PublishAnswer | None:
         """Publication of streamed answers in a channel."""
@@ -433,6 +462,11 @@ class RoutePolicies:
         )
         limits = [] if self._head_limits is None else [self._head_limits]
         return Resume(options, self._parts.streams, limits)
+
+
+def self_service_path(route: models.Route) -> str:
+    """Return the path of a route's self-service."""
+    return route.path.removesuffix("/") + "/me"
 
 
 def _batch_options(batch: models.BatchSettings) -> BatchOptions:

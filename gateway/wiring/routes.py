@@ -18,9 +18,10 @@ from gateway.wiring.pipelines import (
     pipeline_without_route,
     publishers_pipeline_of,
     refusals_pipeline_of,
+    self_service_pipeline_of,
     streams_pipeline_of,
 )
-from gateway.wiring.policies import RoutePolicies
+from gateway.wiring.policies import RoutePolicies, self_service_path
 from gateway.wiring.resume import streams_path
 
 _PAGES = {script.NAME: "the client for pages", playground.NAME: "a page for callers"}
@@ -45,6 +46,8 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
                     dialect=policies.dialect,
                 )
             )
+        if route.self_service:
+            entries += _self_service_entries(route, policies, ended)
         if route.channels is not None:
             entries += _channel_entries(route, route.channels, policies, ended)
             if route.upstream is None and not route.models:
@@ -61,6 +64,22 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
             )
         )
     return entries
+
+
+def _self_service_entries(
+    route: models.Route, policies: RoutePolicies, ended: OnEnd
+) -> list[RouteEntry]:
+    """Return the entries of a route's self-service: its path, and what is below."""
+    path = self_service_path(route)
+    entry = RouteEntry(
+        name=route.name,
+        path=path,
+        methods=frozenset(),
+        hosts=frozenset(route.hosts),
+        pipeline=self_service_pipeline_of(policies, ended),
+        dialect=policies.dialect,
+    )
+    return [entry, replace(entry, path=f"{path}/")]
 
 
 def _channel_entries(
@@ -132,6 +151,8 @@ def shown(config: Config, table: RouteTable) -> list[dict[str, str]]:
             ends = [f"tickets of {route.issues}"]
         elif route.bridge is not None:
             ends = [f"generations of {route.bridge.to}"]
+        elif route.self_service and entry.path.startswith(self_service_path(route)):
+            ends = ["self-service"]
         elif entry.path != route.path:
             ends = ["channels" if entry.path == channels_path(route) else "kept streams"]
         else:

@@ -430,3 +430,16 @@ def test_a_bridge_stands_in_front_of_a_route_with_the_same_callers(
         tmp_path,
     )
     assert [each.removeprefix("routes[1].") for each in said] == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"auth": "anonymous", "upstream": "a"}, {"auth": ["k"], "issues": "t", "methods": ["POST"]}],
+)
+def test_self_service_is_for_authenticated_callers_of_routes_that_forward(
+    fields: Document,
+) -> None:
+    route = {"name": "r", "path": "/v1/", "self_service": True, **fields}
+    auth = {"k": {"type": "api_key", "file": "keys.yaml"}, "t": {"type": "ticket"}}
+    [said] = said_of(document(auth=auth, routes=[route]))
+    assert "self_service" in said

@@ -112,6 +112,7 @@ BY_ERROR = {
         "A page of an origin that is not listed opened a WebSocket.",
     ),
     "rate_limit_exceeded": ("client", "Limit 'per-user' refused it; wait 12 s."),
+    "too_many_keys": ("client", "The user has made as many keys as the team allows."),
     "too_many_generations": (
         "client",
         "The socket has as many generations under way as its bridge allows.",

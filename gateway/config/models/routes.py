@@ -235,6 +235,11 @@ class Route(Section):
     upstream: Name | None = Field(
         None, description="Where requests go; beside `models`, where those without a model go."
     )
+    self_service: bool = Field(
+        False,
+        description="Answer at `me` below the path: what the caller may use, what is left of its "
+        "limits and budgets, and keys that it makes within what its team allows.",
+    )
     issues: Name | None = Field(
         None, description="Give out tickets of this provider here, instead of forwarding."
     )

@@ -234,6 +234,11 @@ ERRORS: Mapping[str, Wording] = {
         "The socket has as many generations under way as its bridge allows.",
         "Wait for one to end, or raise the bridge's limit.",
     ),
+    "too_many_keys": Wording(
+        _CLIENT,
+        "The user has made as many keys as the team allows.",
+        "Let the user revoke one, or raise `user_keys` of the team: `gateway teams set`.",
+    ),
     "too_many_channels": Wording(
         _CLIENT,
         "The tenant has as many channels as `channels.max_channels` of the route allows.",
