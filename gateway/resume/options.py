@@ -41,4 +41,4 @@ class ResumeOptions:
     preface: bytes = b""
     """Bytes that open a stream for a client that `heeds_retry`."""
     batch: BatchOptions | None = None
-    """How events are gathered; None if each is sent at once."""
+    """Options for gathering events; None if each is sent at once."""

@@ -10,11 +10,11 @@ class AsyncBlock:
     """Asynchronous context manager that returns itself."""
 
     async def _enter(self) -> None:
-        """Start."""
+        """Start, when the block begins."""
         raise NotImplementedError
 
     async def _leave(self, error: BaseException | None) -> None:
-        """Stop. `error` is what the block raised."""
+        """Stop, when the block ends. `error` is what it raised."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:

@@ -29,7 +29,7 @@ _CHECK_S = 5.0
 """Time after which it is looked up again which process runs a stream."""
 
 
-class Mirror:
+class StreamMirror:
     """Mirror of one stream from a certain event on."""
 
     def __init__(self, log: StreamLog, process: str, epoch: int) -> None:
@@ -55,32 +55,32 @@ class Mirror:
 class Mirrors:
     """Mirrors of one process."""
 
-    def __init__(self, client: Any, timeout_s: float, left: Callable[[Mirror], None]) -> None:
+    def __init__(self, client: Any, timeout_s: float, left: Callable[[StreamMirror], None]) -> None:
         """`left` is called with a mirror when its stream has no mirror here any more."""
         self._client = client
         self._timeout_s = timeout_s
         self._left = left
-        self._mirrors: dict[str, list[Mirror]] = {}
+        self._mirrors: dict[str, list[StreamMirror]] = {}
         self._dirty: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._missed: set[str] = set()
 
-    def __iter__(self) -> Iterator[Mirror]:
+    def __iter__(self) -> Iterator[StreamMirror]:
         return (mirror for mirrors in [*self._mirrors.values()] for mirror in mirrors)
 
     def __len__(self) -> int:
         return len(self._mirrors)
 
-    def find(self, stream: str, after: int) -> Mirror | None:
+    def find(self, stream: str, after: int) -> StreamMirror | None:
         """Return a mirror that contains the events after number `after`, or None."""
         for mirror in self._mirrors.get(stream, ()):
             if mirror.log.first <= after + 1 and not mirror.log.ended:
                 return mirror
         return None
 
-    async def open(self, log: StreamLog, process: str, epoch: int) -> Mirror:
+    async def open(self, log: StreamLog, process: str, epoch: int) -> StreamMirror:
         """Create a mirror with all events that are in Redis now. Raise StoreUnavailable."""
-        mirror = Mirror(log, process, epoch)
+        mirror = StreamMirror(log, process, epoch)
         try:
             while await self._fetch([mirror]):
                 pass
@@ -123,7 +123,7 @@ class Mirrors:
         for mirror in without_heir:
             mirror.log.end(StreamState.LOST, StreamLost())
 
-    async def _find_heirs(self, mirrors: list[Mirror]) -> None:
+    async def _find_heirs(self, mirrors: list[StreamMirror]) -> None:
         """Look up which process runs each stream, and whether another one may continue it. Raise
         StoreUnavailable.
         """
@@ -165,11 +165,11 @@ class Mirrors:
 
     # -- private -----------------------------------------------------------------------------
 
-    def _readers_changed(self, mirror: Mirror) -> None:
+    def _readers_changed(self, mirror: StreamMirror) -> None:
         if not mirror.log.readers:
             self._drop(mirror)
 
-    def _drop(self, mirror: Mirror) -> None:
+    def _drop(self, mirror: StreamMirror) -> None:
         mirrors = self._mirrors.get(mirror.log.id, [])
         if mirror not in mirrors:
             return
@@ -195,7 +195,7 @@ class Mirrors:
         finally:
             self._task = None
 
-    async def _fetch(self, mirrors: list[Mirror]) -> list[Mirror]:
+    async def _fetch(self, mirrors: list[StreamMirror]) -> list[StreamMirror]:
         """Fetch new entries. Return the mirrors that have more to fetch. Raise StoreUnavailable."""
         if not mirrors:
             return []

@@ -19,7 +19,7 @@ from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.streams import keys
 from gateway.stores.redis.streams.claims import RedisClaims
 from gateway.stores.redis.streams.journal import Journal
-from gateway.stores.redis.streams.mirrors import Mirror, Mirrors
+from gateway.stores.redis.streams.mirrors import Mirrors, StreamMirror
 from gateway.stores.redis.streams.orphans import Orphans
 from gateway.stores.redis.streams.written import ALIVE_S, NO_BEAT
 from gateway.stores.redis.watched import TICK_S, TIMEOUT_S, WatchedRedis
@@ -158,7 +158,7 @@ class RedisSharing:
             raise StoreUnavailable("streams are still being written after an outage")
         return None
 
-    def _unfollow(self, mirror: Mirror) -> None:
+    def _unfollow(self, mirror: StreamMirror) -> None:
         if not self._closed and not mirror.log.ended:
             self._redis.tasks.spawn(self._say(mirror.process, "leave", [mirror.log.id]))
 
