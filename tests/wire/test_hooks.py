@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.bridge import bridge_client, bridged, texts
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.exchange import read_stream
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
@@ -475,6 +476,41 @@ async def test_a_waiting_hook_pauses_the_backend(start_gateway: StartGateway) ->
                 async with asyncio.timeout(0.5):
                     await sent.wait()
         await upstream.wait_closed()
+
+
+async def test_generations_of_a_bridge_pass_the_hooks_of_their_route(
+    start_gateway: StartGateway,
+) -> None:
+    events = [chunk_of("a da"), chunk_of("rn day"), DONE]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        made = bridged(upstream.url)
+        made["routes"][0]["hooks"] = ["words"]
+        gateway = await start_gateway({**made, "hooks": {"words": hook("Words")}})
+        async with bridge_client(gateway.port) as client:
+            asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+            await client.create("a", body=asked)
+            heard = texts(await client.end_of("a"))
+            asked["messages"][0]["content"] = MARK
+            await client.create("b", body=asked)
+            (*_, refused) = await client.end_of("b")
+    told = "".join(one["choices"][0]["delta"]["content"] for one in heard)
+    assert told == "a d*** day"
+    assert refused["type"] == "error"
+    assert refused["error"]["code"] == "content_refused"
+
+
+async def test_a_copy_of_a_request_is_what_the_hooks_left(start_gateway: StartGateway) -> None:
+    async with ScriptedUpstream(json_reply(ANSWER)) as upstream:
+        made = config(upstream, hook("Shout"), models=["m"])
+        made["models"] = {
+            "m": {"upstream": "main", "mirror": {"to": "copy", "share": "100%"}},
+            "copy": {"upstream": "main"},
+        }
+        gateway = await start_gateway(made)
+        await chat(gateway)
+        await upstream.wait_requests(2)
+    texts_sent = [json.loads(one.body)["messages"][0]["content"] for one in upstream.requests]
+    assert texts_sent == ["HELLO", "HELLO"]
 
 
 async def test_a_kept_stream_keeps_what_was_judged(start_gateway: StartGateway) -> None:
