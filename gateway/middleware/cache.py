@@ -39,7 +39,7 @@ from gateway.response_cache.key import answer_key, canonical
 from gateway.response_cache.store import AnswerLabels
 from gateway.response_cache.stored_answer import StoredAnswer
 from gateway.response_cache.use import CacheStatus, CacheUse
-from gateway.routing.deployments import unassign
+from gateway.routing.deployments import reassign, unassign
 from gateway.routing.plain_generation import plain_generation
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import UpstreamResponse
@@ -163,22 +163,31 @@ class CacheAnswers:
             answer = None
             waits = options.waits_for_streams if streams else options.waits_for_whole
             if waits:
-                answer = await self._share(use, self._patience_s(exchange))
+                answer = await self._share(exchange, use, self._patience_s(exchange))
         if mark is not None:
             mark.ended = time.perf_counter()
         return None if answer is None else self._hit(request, use, answer)
 
-    async def _share(self, use: CacheUse, patience_s: float) -> StoredAnswer | None:
+    async def _share(
+        self, exchange: Exchange, use: CacheUse, patience_s: float
+    ) -> StoredAnswer | None:
         """Lead, or return the answer of the request that leads; None if the request has to be
-        sent.
+        sent. A request that waits takes no place at a deployment from those that are sent.
         """
-        cache = self._cache
+        cache, place = self._cache, exchange.assignment
         until = asyncio.get_running_loop().time() + patience_s
-        while not cache.lead(use.key):
+        leads = cache.lead(use.key)
+        while not leads:
+            unassign(exchange)
             landing = await cache.await_leader(use.key, until)
             if landing is None or not landing.leads_on:
-                return None if landing is None else landing.answer
-        use.leads = True
+                if landing is not None and landing.answer is not None:
+                    return landing.answer
+                break
+            leads = cache.lead(use.key)
+        use.leads = leads
+        if place is not None and exchange.assignment is None:
+            reassign(exchange, place)
         return None
 
     def _hit(self, request: Request, use: CacheUse, answer: StoredAnswer) -> web.StreamResponse:

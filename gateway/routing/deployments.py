@@ -112,6 +112,15 @@ def assign(exchange: Exchange, assignment: Assignment) -> None:
     exchange.at_end(unassign)
 
 
+def reassign(exchange: Exchange, left: Assignment) -> None:
+    """Count the request again at the deployment that it had left, if that still has room.
+    Otherwise `Fallbacks` chooses another one.
+    """
+    deployment = left.deployment
+    if deployment.has_room(left.tokens, time.monotonic()):
+        assign(exchange, Assignment(deployment, left.tokens))
+
+
 def unassign(exchange: Exchange) -> None:
     """Count the request out of its deployment, if it has one."""
     assignment, exchange.assignment = exchange.assignment, None

@@ -655,3 +655,28 @@ async def test_when_the_caller_who_leads_leaves_one_other_request_is_sent(
         told = [state(await one) for one in others]
         assert sorted(told) == ["hit", "hit", "hit", "miss"]
         assert len(upstream.requests) == 2
+
+
+async def test_requests_that_wait_for_an_equal_one_take_no_place_at_a_deployment(
+    start_gateway: StartGateway,
+) -> None:
+    release = asyncio.Event()
+
+    async def hold(connection: UpstreamConnection) -> None:
+        asked = await connection.read_request()
+        if b"slow" in asked.body:
+            await release.wait()
+        await connection.send(reply(b'{"choices":[{"message":{"content":"Hi"}}]}'))
+
+    async with ScriptedUpstream(hold) as upstream:
+        document = config(upstream)
+        document["models"]["m"] = {"deployments": [{"upstream": "u0", "concurrency": 2}]}
+        gateway = await start_gateway(document)
+        first = asyncio.create_task(post(gateway, user="slow"))
+        await upstream.wait_requests(1)
+        waiting = [asyncio.create_task(post(gateway, user="slow")) for _ in range(4)]
+        await eventually(lambda: gateway.server.listener.open_exchanges == 5)
+        assert (await post(gateway, user="quick")).status == 200
+        release.set()
+        answers = [await one for one in (first, *waiting)]
+    assert [(one.status, state(one)) for one in answers] == [(200, "miss"), *[(200, "hit")] * 4]
