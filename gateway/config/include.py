@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_origin
@@ -52,15 +53,18 @@ def find_files(pattern: str, base: Path) -> list[str]:
     """Return the files of a path or pattern as written from `base`, in alphabetical order. A path
     that is no pattern is returned even if there is no such file.
     """
+    if "\0" in pattern:
+        return []
     if glob.has_magic(pattern):
         found = glob.glob(pattern, root_dir=base, recursive=True)
         return sorted(one for one in found if (base / one).is_file())
     if (base / pattern).is_dir():
-        return sorted(
-            str(Path(pattern) / one.name)
-            for one in (base / pattern).iterdir()
-            if one.suffix in _SUFFIXES and not one.name.startswith(".") and one.is_file()
-        )
+        with suppress(OSError):  # to read it as a file tells why
+            return sorted(
+                str(Path(pattern) / one.name)
+                for one in (base / pattern).iterdir()
+                if one.suffix in _SUFFIXES and not one.name.startswith(".") and one.is_file()
+            )
     return [pattern]
 
 

@@ -27,8 +27,6 @@ from gateway.masking import mask_text
 _GENERATED_BYTES = 32
 _LONGEST_VALUE_BYTES = 64 * 1024
 _LONGEST_REASON = 200
-_RECENT_S = 60.0
-"""Age up to which a child process uses a value without `every` that its parent has read."""
 
 FileVersion = tuple[int, int, int] | None
 """Time of the last change, size and inode of a file; None if there is no such file."""
@@ -110,18 +108,11 @@ class SecretSources:
         values = {key: one.value for key, one in self.fetched.items()}
         return KnownSecrets({**values, **(changed or {})}, {}, self._known.plugins)
 
-    def inherited(self) -> KnownSecrets:
-        """Return the values for a process that starts now: those that are due are fetched again,
-        and the old value is used if that fails.
+    def as_fallback(self) -> KnownSecrets:
+        """Return the values for a process that starts later. It fetches them again, and uses these
+        only if that fails.
         """
-        now = time.monotonic()
-        values = {key: one.value for key, one in self.fetched.items()}
-        recent = {
-            key: one.value
-            for key, one in self.fetched.items()
-            if now - one.at < (one.every_s or _RECENT_S)
-        }
-        return KnownSecrets(recent, values)
+        return KnownSecrets({}, self.known().values)
 
     def from_environment(self, name: str) -> bytes:
         """Return the value of a variable. Raise ValueError."""
@@ -243,11 +234,11 @@ def run_command(command: tuple[str, ...], timeout_s: float, folder: Path) -> byt
         try:
             printed, errors = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as exc:
-            raise ValueError(f"{name} did not end within {timeout_s:g} s") from exc
-        finally:
-            # Its own children may outlive it, and hold the pipe open.
+            # Its own children may outlive it, and hold the pipe open. It was not waited for yet, so
+            # the number of its group is still its own.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+            raise ValueError(f"{name} did not end within {timeout_s:g} s") from exc
     if process.returncode:
         lines = errors.decode("utf-8", "replace").strip().splitlines()
         reason = f": {_bounded(lines[-1])}" if lines else ""

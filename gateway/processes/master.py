@@ -27,6 +27,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.config import Loaded, keep
+from gateway.config.secret_sources import KnownSecrets
 from gateway.processes.admin import serve_admin
 from gateway.processes.child_process import SIGNALS, Child
 from gateway.processes.demo import serve_demo
@@ -122,7 +123,6 @@ class Master:
         listeners = self._listeners
         public, _ = listeners.urls
         workers = [socket_path(self._folder, slot) for slot in range(count)]
-        loaded = self._loaded
         children = []
         if config.demo is not None and listeners.demo is not None:
             demo, listening = config.demo, listeners.demo
@@ -145,7 +145,7 @@ class Master:
                 () if listeners.admin is None else (listeners.admin,),
                 lambda status: uvloop.run(
                     serve_admin(
-                        *(kept, loaded.secrets.inherited(), workers, listeners.admin),
+                        *(kept, self._secrets(), workers, listeners.admin),
                         *(public, status, self._alive),
                     )
                 ),
@@ -155,13 +155,22 @@ class Master:
 
     def _worker(self, slot: int, count: int, worker: Child) -> Callable[[int], None]:
         def run(status: int) -> None:
-            secrets = self._loaded.secrets.inherited()
+            secrets = self._secrets()
             context = WorkerContext(
                 slot, count, worker.keeps, self._folder, status, self._alive, secrets
             )
             uvloop.run(work(context))
 
         return run
+
+    def _secrets(self) -> KnownSecrets:
+        """Return the fetched secrets for a child. At a restart they may be outdated. The child
+        makes plug-ins of its own: they may hold connections, which two processes cannot share.
+        """
+        secrets = self._loaded.secrets
+        if self._phase is Phase.STARTING:
+            return KnownSecrets(secrets.known().values)
+        return secrets.as_fallback()
 
     # -- children --------------------------------------------------------------------------
 

@@ -95,7 +95,9 @@ async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: Lo
         # A reload asks only workers that can be reached, so it may have missed this one while it
         # started.
         if (context.folder / CONFIG).read_bytes() != kept:
-            await server.prepare(load_kept(context.folder / CONFIG, context.secrets).config)
+            known = loaded.secrets.as_fallback()
+            newest = await asyncio.to_thread(load_kept, context.folder / CONFIG, known)
+            await server.prepare(newest.config)
             server.commit()
         settle_garbage_collector()
         report_ready(context.status)

@@ -111,6 +111,11 @@ def test_a_file_that_is_missing_is_told_where_it_is_named(tmp_path: Path) -> Non
     )
 
 
+def test_a_path_with_a_nul_names_no_file(tmp_path: Path) -> None:
+    (problem,) = said(tmp_path, '["a\\0b"]')
+    assert problem.startswith("main.yaml:1:11: include[0]: ")
+
+
 def test_a_pattern_may_match_nothing(tmp_path: Path) -> None:
     assert len(loaded(tmp_path, "[teams/*.yaml, teams]").config.routes) == 1
 

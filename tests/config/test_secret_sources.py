@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from gateway.config.secret_sources import (
-    KnownSecrets,
     SecretSources,
     file_version,
     load_provider,
@@ -91,16 +90,17 @@ def test_another_load_uses_the_values_and_the_session_of_the_first(tmp_path: Pat
     assert fetched.fetch() == b"p-a-2"
 
 
-def test_a_process_that_starts_later_reads_what_is_due_and_else_has_the_old_value(
+def test_a_process_that_starts_later_reads_again_and_else_has_the_old_value(
     tmp_path: Path,
 ) -> None:
     sources = SecretSources(tmp_path, PROVIDERS)
     sources.from_provider("vault", "a", 60.0)
-    (key,) = sources.fetched
-    assert sources.inherited().values == {key: b"p-a-1"}
+    later = SecretSources(tmp_path, PROVIDERS, sources.as_fallback())
+    later.from_provider("vault", "b", None)
+    assert later.from_provider("vault", "a", 60.0) == b"p-a-2"  # its own second call
     broken = {"vault": {"use": "nowhere.At", "options": {}}}
-    child = SecretSources(tmp_path, broken, KnownSecrets({}, {key: b"old"}))
-    assert child.from_provider("vault", "a", 60.0) == b"old"
+    without = SecretSources(tmp_path, broken, sources.as_fallback())
+    assert without.from_provider("vault", "a", 60.0) == b"p-a-1"
 
 
 def test_a_provider_that_fails_says_why_without_secrets(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.config.models.section import Section
 from gateway.config.types import OneOrMore
 
-IncludedPath = Annotated[str, Field(min_length=1)]
+IncludedPath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class OwnedNames(Section):
