@@ -18,7 +18,7 @@ const UNITS_S = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 };
 const READING_PX = 300;
 const RUNNING_ROWS = 8;
 
-const list = { asked: null, answered: null, page: null, newer: null, problem: null, records: null, more: false, hovered: false };
+const list = { asked: null, answered: null, page: null, newer: null, problem: null, records: undefined, more: false, hovered: false };
 const running = { all: false, sort: "age_s", ascending: false };
 let names = {};
 
@@ -26,7 +26,7 @@ export const view = {
   topics: ["requests", "kept"],
 
   start(context) {
-    Object.assign(list, { asked: null, answered: null, page: null, newer: null, problem: null, records: null, hovered: false });
+    Object.assign(list, { asked: null, answered: null, page: null, newer: null, problem: null, records: undefined, hovered: false });
     learn(context);
   },
 
@@ -132,13 +132,12 @@ function take(context) {
   context.refresh();
 }
 
-/** Look again once more were kept. */
+/** Look again once more were kept: also at the first event, since its state may be newer than the page. */
 function follow(context) {
   const records = context.data.kept?.newest;
-  if (records === undefined || records === list.records) return;
-  const first = list.records === null;
+  if (records === undefined || records === list.records || !list.page) return;
   list.records = records;
-  if (!first && list.page) load(context, { quietly: true });
+  load(context, { quietly: true });
 }
 
 function tail(context) {
