@@ -10,6 +10,7 @@ const EVERY_MS = 5000;
 const SOON_MS = 7 * 86_400_000;
 const FIELDS = [
   ["owner", "Owner", { required: true, placeholder: "ann@example.com" }, "the subject of its callers, in logs and limits"],
+  ["team", "Team", {}, "whose limits and models bound the key"],
   ["tenant", "Tenant", {}, "for limits and budgets by tenant"],
   ["models", "Models", { placeholder: "all of the route" }, "names, separated by commas"],
   ["limits", "Limits", { placeholder: "those of the route" }, "names of further limits, separated by commas"],
@@ -88,8 +89,9 @@ function row(context, provider, key) {
     h("td", { class: "num wide" }, number(key.requests)),
     h("td", { class: "num wide" }, short(key.tokens)),
     h("td", { class: "num wide" }, costs || "–"),
-    h("td", { class: "act" }, usable && h("span", { class: "actions" },
-      h("button", { "aria-label": `Replace ${key.id}`, onclick: () => rotate(context, provider, key) }, "Replace"),
+    h("td", { class: "act" }, (usable || key.state === "suspended") && h("span", { class: "actions" },
+      usable && h("button", { "aria-label": `Replace ${key.id}`, onclick: () => rotate(context, provider, key) }, "Replace"),
+      h("button", { "aria-label": `${usable ? "Suspend" : "Resume"} ${key.id}`, onclick: () => suspend(context, provider, key) }, usable ? "Suspend" : "Resume"),
       h("button", { class: "danger", "aria-label": `Revoke ${key.id}`, onclick: () => revoke(context, provider, key) }, "Revoke"))));
 }
 
@@ -129,9 +131,9 @@ async function create(context, provider) {
   const body = FIELDS.map(([name, label, , hint]) => [h("label", { for: `key-${name}` }, label, " ", h("span", { class: "quiet-text" }, hint)), inputs[name]]);
   const answer = await ask("Create a key", body, [{ label: "Cancel", value: "", skips: true }, { label: "Create", value: "yes", kind: "primary" }]);
   if (answer !== "yes") return;
-  const { owner, tenant, models, limits, scopes, expires } = Object.fromEntries(Object.entries(inputs).map(([name, { value }]) => [name, value.trim()]));
+  const { owner, team, tenant, models, limits, scopes, expires } = Object.fromEntries(Object.entries(inputs).map(([name, { value }]) => [name, value.trim()]));
   await act(context, owner, () => send("POST", `/api/keys?provider=${encodeURIComponent(provider)}`, {
-    owner, tenant: tenant || null, models: models ? listed(models) : null, limits: listed(limits),
+    owner, team: team || null, tenant: tenant || null, models: models ? listed(models) : null, limits: listed(limits),
     scopes: scopes.split(/\s+/).filter(Boolean), expires: expires || null,
   }));
 }
@@ -144,6 +146,12 @@ async function rotate(context, provider, key) {
   ], [{ label: "Cancel", value: "", skips: true }, { label: "Replace", value: "yes", kind: "primary" }]);
   if (answer !== "yes") return;
   await act(context, key.owner, () => send("POST", `/api/keys/${key.id}/rotate?provider=${encodeURIComponent(provider)}`, { overlap: overlap.value.trim() || "0s" }));
+}
+
+/** Suspend a usable key; resume one that is suspended. */
+async function suspend(context, provider, key) {
+  const action = key.state === "suspended" ? "resume" : "suspend";
+  await act(context, key.owner, () => send("POST", `/api/keys/${key.id}/${action}?provider=${encodeURIComponent(provider)}`));
 }
 
 async function revoke(context, provider, key) {
