@@ -20,7 +20,7 @@ class BudgetWarning:
     limit: str
     """Name of the limit: `own:key`, `own:user` or `own:team`."""
     holder: str
-    """Who has the budget, and the period that it is for."""
+    """Identity of the key, user or team, and the period of the budget."""
     budget: str
     """The budget in words."""
     used: float

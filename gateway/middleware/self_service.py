@@ -44,7 +44,7 @@ _LONGEST_DAYS = 36_525
 
 @dataclass(frozen=True, slots=True)
 class SelfServiceOptions:
-    """What self-service needs of a route."""
+    """Parts of a route that self-service uses."""
 
     path: str
     """Path at which it answers, without a slash at its end."""
