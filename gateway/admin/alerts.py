@@ -27,7 +27,7 @@ _BUDGETS = ("budget_money", "budget_tokens")
 
 
 class _Alert:
-    """One alert of the configuration."""
+    """Alert of the configuration, with its conditions and its queue."""
 
     def __init__(self, options: models.AlertSettings, deliveries: Deliveries) -> None:
         self.options = options

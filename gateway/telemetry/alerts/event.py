@@ -46,9 +46,9 @@ class AlertEvent:
 
     kind: AlertKind
     subject: str
-    """What it is about, such as `upstream vllm`."""
+    """Subject of the condition, such as `upstream vllm`."""
     text: str
-    """One sentence for people."""
+    """Sentence for people."""
     at: float
     """Seconds since the epoch."""
     state: AlertState = AlertState.FIRING
