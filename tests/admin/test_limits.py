@@ -87,3 +87,16 @@ async def test_looking_does_not_use_anything_up(
         for _ in range(5):
             (key,) = (await told(gateway, "/api/limits"))["keys"]
             assert key["remaining"] == 2
+
+
+async def test_a_budget_of_nothing_is_told_as_used_up(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply(USAGE)) as upstream:
+        config = simple_config(upstream.url, limits=["none"])
+        config["store"] = {"url": f"sqlite://{tmp_path / 'store.db'}"}
+        config["limits"] = {"none": {"key": "ip", "budget": "0 tokens/month"}}
+        gateway = await start_gateway_process(config)
+        assert (await request(gateway)).status == 429
+        (key,) = (await told(gateway, "/api/limits"))["keys"]
+    assert (key["size"], key["remaining"], key["refused"]) == (0, 0, 1)
