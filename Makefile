@@ -28,13 +28,14 @@ PIP_INSTALL_LOCK = @show_progress() { \
 		echo "pip-ended $$?"; } | tee $(VENV)/pip.log | show_progress
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml --group build
-GENERATED := configuration.md config.schema.json cli.md metrics-reference.md admin-api.md
+GENERATED := configuration.md config.schema.json cli.md metrics-reference.md admin-api.md errors-reference.md
 WRITE_REFERENCE = mkdir -p $(VENV)/docs && \
 	$(BIN)/python -m gateway.config.reference > $(VENV)/docs/configuration.md && \
 	$(BIN)/gateway schema > $(VENV)/docs/config.schema.json && \
 	$(BIN)/python -m gateway.cli.reference > $(VENV)/docs/cli.md && \
 	$(BIN)/python -m gateway.telemetry.metrics.reference > $(VENV)/docs/metrics-reference.md && \
-	$(BIN)/python -m gateway.admin.reference > $(VENV)/docs/admin-api.md
+	$(BIN)/python -m gateway.admin.reference > $(VENV)/docs/admin-api.md && \
+	$(BIN)/python -m gateway.error_meanings > $(VENV)/docs/errors-reference.md
 # The oldest supported aiohttp. On PYTHONPATH it comes before the locked one.
 OLDEST := $(VENV)/oldest
 NODE_MODULES := tests/node/node_modules/.package-lock.json

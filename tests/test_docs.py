@@ -221,7 +221,7 @@ def test_the_metrics_and_codes_of_troubleshooting_exist() -> None:
     metrics = set(re.findall(r"`(gateway_\w+)`", page))
     assert len(metrics) > 10
     assert all(f"`{name}`" in reference for name in metrics)
-    errors = (ROOT / "docs/errors.md").read_text()
+    errors = (ROOT / "docs/errors-reference.md").read_text()
     codes = set(re.findall(r"`(\w+_\w+)`", page[page.index("## 502") : page.index("## The first")]))
     assert all(f"`{code}`" in errors or f"`{code}`" in reference for code in codes)
 

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "gateway"
 
 LAYERS = (
-    ("core", "aiohttp_adaptor bucket deadline errors heartbeat http json_body json_edits"),
+    (
+        "core",
+        "aiohttp_adaptor bucket deadline error_meanings errors heartbeat http json_body json_edits",
+    ),
     ("core", "load masking media sound_json sse store usage worker_sockets"),
     ("subjects", "admission auth demo dialects limiting response_cache telemetry upstream"),
     ("configuration", "config process_state"),

@@ -495,7 +495,7 @@ class TraceRow(Document):
     end: str | None = None
     """How it ended: `complete`, `client_abort`, `upstream_reset`, ...; see docs/logs.md."""
     error: str | None = None
-    """Error code; see docs/errors.md."""
+    """Error code; see docs/errors-reference.md."""
     reason: str | None = None
     """Details of the error."""
     limit: str | None = None

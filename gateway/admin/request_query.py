@@ -38,7 +38,7 @@ _ROW = (
 FILTERS = (
     *_ROW,
     Parameter("end", "How the request ended, such as `upstream_reset`."),
-    Parameter("error", "Error code, such as `rate_limit_exceeded`; see docs/errors.md."),
+    Parameter("error", "Error code, such as `rate_limit_exceeded`; see docs/errors-reference.md."),
     Parameter(
         "kept", "Why it was kept.", {"type": "string", "enum": [reason.value for reason in Kept]}
     ),

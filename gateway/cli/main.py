@@ -16,6 +16,7 @@ from gateway.cli import (
     alerts,
     check,
     demo,
+    errors,
     holders,
     keys,
     reload,
@@ -111,7 +112,7 @@ def command_parser() -> argparse.ArgumentParser:
     for command in (doctor, init, serve, check):
         command.add_command(commands)
     _add_schema(commands)
-    for command in (routes, token, keys, holders, revoke, reload, alerts, demo):
+    for command in (routes, errors, token, keys, holders, revoke, reload, alerts, demo):
         command.add_command(commands)
     _add_help(commands, parser)
     _add_completion(commands, parser)

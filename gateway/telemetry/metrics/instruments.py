@@ -109,7 +109,7 @@ ERRORS = Instrument(
     "gateway_errors",
     _C,
     ("route", "upstream", "code"),
-    "Errors sent to callers, by the `code` of docs/errors.md. Every timeout has its own.",
+    "Errors sent to callers, by the `code` of docs/errors-reference.md. Every timeout has its own.",
     "{error}",
 )
 RECLAIMED = Instrument(
