@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -22,6 +22,9 @@ from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.operation import Operation, Parameter, operations, routes
 from gateway.admin.traces_api import TracesApi
+from gateway.config import Config
+from gateway.dialects import DIALECTS, request_description
+from gateway.wiring.route_dialect import route_dialect
 
 _REFERENCE = "#/components/schemas/{model}"
 _SHARED = {
@@ -43,7 +46,11 @@ class _Schemas(GenerateJsonSchema):
 
 
 class OpenApi:
-    """Handler that serves the description."""
+    """Handler that serves the description, and those of the requests that routes check."""
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        """`config` returns the configuration that is served."""
+        self._config = config
 
     @property
     def routes(self) -> list[web.RouteDef]:
@@ -53,11 +60,22 @@ class OpenApi:
     @Operation(
         "GET",
         "/api/openapi.json",
-        "This description, as OpenAPI 3.1.",
+        "This description, as OpenAPI 3.1; or that of the requests which a route checks.",
         returns=dict[str, Any],
+        parameters=(Parameter("route", "Name of a route with `check_requests`."),),
+        errors={404: "No such route checks requests."},
     )
-    async def _openapi(self, _: web.Request) -> web.Response:
-        return answer(description())
+    async def _openapi(self, request: web.Request) -> web.Response:
+        name = request.query.get("route")
+        if name is None:
+            return answer(description())
+        config = self._config()
+        for route in config.routes:
+            if route.name == name and route.check_requests:
+                dialect = DIALECTS[route_dialect(config, route)]
+                body = request_description.description(dialect, route.path)
+                return web.Response(body=body, content_type="application/json")
+        return answer({"error": "no such route checks requests; see /api/routes"}, 404)
 
 
 @functools.cache

@@ -125,7 +125,7 @@ async def serve_admin(
                     *CacheApi(fleet).routes,
                     *HoldersApi(lambda: reloader.loaded.config, logger).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
-                    *OpenApi().routes,
+                    *OpenApi(lambda: reloader.loaded.config).routes,
                     *Pages().routes(),
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),

@@ -181,3 +181,17 @@ def check(api: dict[str, Any], response: dict[str, Any], body: bytes, media: byt
     }
     schema = {**content["schema"], "components": {"schemas": schemas}}
     Draft202012Validator(schema).validate(json.loads(body))
+
+
+async def test_the_requests_that_a_route_checks_are_described_too(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    document = simple_config("http://127.0.0.1:9")
+    document["routes"][0] |= {"name": "chat", "path": "/v1/", "check_requests": True}
+    gateway = await start_gateway_process(document, admin={"listen": "127.0.0.1:0"})
+    found = await told(gateway, "/api/openapi.json?route=chat")
+    OpenAPIV31SpecValidator(found).validate()
+    assert "/chat/completions" in found["paths"]
+    assert found["servers"] == [{"url": "/v1"}]
+    response = await admin(gateway, "GET", "/api/openapi.json?route=nothing")
+    assert response.status == 404
