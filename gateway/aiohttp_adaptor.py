@@ -9,6 +9,7 @@ tests of this file run with, and each name stands here with its reason:
   to wait for more without reading it.
 - `LeanResponse`: aiohttp's response makes a dict of headers that most responses never need.
 - `aiohttp_request`: aiohttp's request object, for plug-ins.
+- `client_protocol`: aiohttp's client has no public way to speak through a socket that is connected.
 - `ConnectionRunner`: aiohttp has no setting for the protocol class of a server.
 - Names that aiohttp uses in what it returns, but does not export: the parsed head, the parser's
   errors, the mask of WebSocket frames, the date of a response.
@@ -24,7 +25,7 @@ from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any, TypeVar, cast
 
-from aiohttp import HttpVersion11, StreamReader, http_parser, web
+from aiohttp import BaseConnector, HttpVersion11, StreamReader, http_parser, web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
@@ -46,6 +47,7 @@ __all__ = [
     "arrived_body",
     "body_to_feed",
     "buffered_bytes",
+    "client_protocol",
     "has_c_parser",
     "more_of",
     "request_message",
@@ -303,6 +305,14 @@ def aiohttp_request(
     made = kind(message, content, protocol, cast(StreamWriter, writer), task, loop)
     made._read_bytes = body
     return made
+
+
+# -- client ----------------------------------------------------------------------------------------
+
+
+def client_protocol(connector: BaseConnector) -> asyncio.Protocol:
+    """Return the protocol of a new connection of aiohttp's client."""
+    return connector._factory()
 
 
 # -- admin listener --------------------------------------------------------------------------------

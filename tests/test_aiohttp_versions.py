@@ -23,7 +23,7 @@ Version = tuple[int, ...]
 def supported() -> tuple[Version, Version]:
     """The lower bound, included, and the upper bound, excluded."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    [requirement] = [one for one in project["dependencies"] if one.startswith("aiohttp")]
+    [requirement] = [one for one in project["dependencies"] if one.startswith("aiohttp>")]
     bounds = re.fullmatch(r"aiohttp>=([0-9.]+),<([0-9.]+)", requirement)
     assert bounds is not None, requirement
     return _version(bounds[1]), _version(bounds[2])

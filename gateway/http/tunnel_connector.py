@@ -6,9 +6,11 @@ import asyncio
 import socket
 import ssl as tls
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from aiohttp.client_proto import ResponseHandler
 from aiohttp_socks import ProxyConnector
+
+from gateway.aiohttp_adaptor import client_protocol
 
 
 class TunnelConnector(ProxyConnector):
@@ -30,12 +32,13 @@ class TunnelConnector(ProxyConnector):
         port: int,
         ssl: tls.SSLContext | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 -- the method of the base class
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
+    ) -> tuple[asyncio.Transport, Any]:
         async with asyncio.timeout(timeout):
             tunnel = await self._open(host, port)
             try:
-                return await self._loop.create_connection(
-                    self._factory,
+                loop = asyncio.get_running_loop()
+                return await loop.create_connection(
+                    lambda: client_protocol(self),
                     sock=tunnel,
                     ssl=ssl,
                     server_hostname=None if ssl is None else host,

@@ -18,7 +18,7 @@ from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, json_reply
-from tests.support.waiting import eventually
+from tests.support.waiting import asked_until, eventually
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -133,7 +133,8 @@ async def test_limits_go_on_in_a_redis_whose_password_changes(
         config = simple_config(upstream.url, server={"workers": 2}, limits=["two"])
         config |= {"store": {"url": {"file": "url"}}, "limits": {"two": limit}}
         gateway = await start_gateway_process(config)
-        assert (await ask(gateway.port, GET)).status == 200
+        # A busy machine may be slow to connect to Redis at first.
+        await asked_until(lambda: ask(gateway.port, GET), lambda answer: answer.status == 200)
         await redis.command("CONFIG", "SET", "requirepass", "new")
         redis.password = "new"
         await redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -19,6 +19,12 @@ MAY_NAME = {
         "wiring/route_dialect.py",
         "wiring/routes.py",
         "config/models/upstreams.py",
+        # The page speaks it.
+        "config/check_playground.py",
+        # The form of a moderation service's answer has the same name.
+        "config/models/hooks.py",
+        "config/check_hooks.py",
+        "hooks/webhook.py",
     },
     "anthropic": set[str](),
     "ollama": set[str](),

@@ -15,6 +15,7 @@ export const RANGES = {
 };
 const USUAL = "1h";
 const SLOWEST_S = 60;
+const SOONEST_S = 5;
 const LATENCIES = [
   { name: "p50", of: "ttft_p50_s", colour: "--series-1" },
   { name: "p95", of: "ttft_p95_s", colour: "--series-2", dash: [6, 3], compared: true },
@@ -67,7 +68,9 @@ export const history = {
     const compared = isCompared(context);
     const asked = `range=${name}${compared ? "&compare=yesterday" : ""}`;
     if (shown.asked !== asked) begin(asked, name, compared);
-    const every = Math.min(SLOWEST_S, RANGES[name].step);
+    // A gateway that has just started has nothing to draw yet.
+    const drawn = (shown.document?.at.length ?? 0) > 1;
+    const every = drawn ? Math.min(SLOWEST_S, RANGES[name].step) : SOONEST_S;
     if (Date.now() / 1e3 - shown.at >= every && shown.loading !== asked) load(context, asked);
     return [
       h("div", { class: "heading by" }, h("h2", {}, "Over time"),
