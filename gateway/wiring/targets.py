@@ -57,13 +57,20 @@ class Targets:
     def model(self, name: str) -> Target:
         """Return the target of a model, with the targets of its fallbacks. Each fallback has those
         after it as its own. If the model has several deployments, the target is that of the first.
-        """
-        fallbacks: list[tuple[str, Target]] = []
-        for other in reversed(self._config.models[name].fallbacks):
-            fallbacks.insert(0, (other, self._model(other, fallbacks)))
-        return self._model(name, fallbacks)
 
-    def _model(self, name: str, fallbacks: Sequence[tuple[str, Target]]) -> Target:
+        A credential of the caller's own, on an anonymous route, is for the upstreams of the model
+        that the caller asks for: a fallback at another upstream is not sent it.
+        """
+        model = self._config.models[name]
+        meant = frozenset(one.upstream for one in model.served_by)
+        fallbacks: list[tuple[str, Target]] = []
+        for other in reversed(model.fallbacks):
+            fallbacks.insert(0, (other, self._model(other, fallbacks, meant)))
+        return self._model(name, fallbacks, meant)
+
+    def _model(
+        self, name: str, fallbacks: Sequence[tuple[str, Target]], meant: frozenset[str]
+    ) -> Target:
         model = self._config.models[name]
         targets = {
             key_of(name, one): self.upstream(
@@ -72,6 +79,7 @@ class Targets:
                 one.model,
                 fallbacks,
                 legible=bool(fallbacks or model.deployments),
+                passes_credential=one.upstream in meant,
             )
             for one in model.served_by
         }
@@ -93,9 +101,11 @@ class Targets:
         fallbacks: Sequence[tuple[str, Target]] = (),
         *,
         legible: bool = False,
+        passes_credential: bool = True,
     ) -> Target:
         """Return the target of an upstream, which knows the model by the name `rename_to`.
-        `legible`: its responses must be readable.
+        `legible`: its responses must be readable. `passes_credential`: it may be sent a credential
+        of the caller's own.
         """
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
@@ -107,7 +117,7 @@ class Targets:
             timeouts=timeouts_of(options.timeouts, self._route.timeouts),
             hint=hint_of(options.balance),
             fallbacks=fallbacks,
-            anonymous=self._anonymous,
+            anonymous=self._anonymous and passes_credential,
             identity=self._identity,
             scopes=model.scopes if model else (),
             legible=(

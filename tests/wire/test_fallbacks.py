@@ -581,3 +581,21 @@ async def test_what_the_fallback_costs_is_charged(
     reserved = 1_000_000 - first
     # What was reserved at the price of `small` was settled at that of `big`.
     assert second == 1_000_000 - (30 * 100 + 20 * 200) - reserved
+
+
+async def test_the_callers_own_credential_is_not_sent_to_the_upstream_of_a_fallback(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        ScriptedUpstream(raw_reply(BUSY)) as small,
+        ScriptedUpstream(json_reply({}, status="503 Busy")) as big,
+        ScriptedUpstream(OK) as vast,
+    ):
+        document = config(small, big, vast)
+        document["models"]["vast"]["upstream"] = "small"
+        document["models"]["small"]["fallbacks"] = ["big", "vast"]
+        gateway = await start_gateway(document)
+        assert (await post(gateway, "Authorization: Bearer mine", "X-Api-Key: too")).status == 503
+        assert [seen.value("authorization") for seen in small.requests] == [b"Bearer mine"] * 2
+        assert big.requests[0].value("authorization") is None
+        assert big.requests[0].value("x-api-key") is None
