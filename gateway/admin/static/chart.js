@@ -34,7 +34,7 @@ export class Chart {
    * least to `least`. `whole`: its ticks are whole numbers.
    */
   constructor(title, series, { format, sync, range, open, least = 1e-3, whole = false }) {
-    Object.assign(this, { title, series, format, sync, range, open, least, whole, index: null, data: [[]] });
+    Object.assign(this, { title, series, format, sync, range, open, least, whole, index: null, byKeys: false, data: [[]] });
     this.values = series.map(() => h("b", {}, "–"));
     this.box = h("div", { class: "plot-box", role: "img" });
     this.when = h("span", {}, "");
@@ -50,6 +50,7 @@ export class Chart {
     this.box.onclick = () => {
       if (this.index !== null) this.link.click();
     };
+    this.box.addEventListener("mousemove", () => { this.byKeys = false; }, { capture: true });
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.box);
   }
@@ -77,7 +78,8 @@ export class Chart {
       legend: { show: false },
       padding: [8, 8, 0, 0],
       cursor: { sync: { key: this.sync }, y: false, points: { size: 6 }, drag: { setScale: false } },
-      hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] },
+      // The library tells a moment later what the cursor is on: the keys have said it exactly.
+      hooks: { setCursor: [(plot) => this.byKeys || this.tell(plot.cursor.idx ?? null)] },
       scales: {
         x: { time: true, range: () => [this.until - this.range.seconds, this.until] },
         y: { range: (_, __, to) => [0, Math.max((to ?? 0) * 1.1, this.least)] },
@@ -119,6 +121,7 @@ export class Chart {
     if (!step || !this.plot || !at.length) return;
     event.preventDefault();
     const index = Math.max(0, Math.min(at.length - 1, (this.index ?? at.length) + step));
+    this.byKeys = true;
     this.plot.setCursor({ left: this.plot.valToPos(at[index], "x"), top: 0 });
     this.tell(index);
   }
