@@ -71,8 +71,11 @@ async def test_the_arrow_keys_lead_to_a_moment_too(
     await plotted(page)
     link = page.locator(".plot").first.get_by_role("link")
     await expect(link).to_have_text("Requests")
-    await link.focus()
-    await page.keyboard.press("ArrowLeft")
-    await expect(link).to_contain_text(re.compile(r"Requests at \d\d:\d\d"))
-    await page.keyboard.press("Enter")
+
+    async def moved() -> str:
+        await link.press("ArrowLeft")
+        return await link.text_content() or ""
+
+    await asked_until(moved, re.compile(r"Requests at \d\d:\d\d").search)
+    await link.press("Enter")
     await expect(page).to_have_url(re.compile(r"/requests\?since=.*&until="))
