@@ -276,7 +276,7 @@ class ReloadOutcome(Document):
     ok: bool
     at: float
     why: str
-    """What asked for it: the file that changed, SIGHUP, or an operator."""
+    """Cause of the reload: the file that changed, SIGHUP, or an operator."""
     problems: list[str]
     """Problems of the configuration, which was therefore not applied."""
     needs_restart: list[str]
@@ -463,10 +463,10 @@ class TraceRow(Document):
     """Id of the request's own span."""
     request_id: str
     kept: Kept
-    """Why it was kept."""
+    """Reason why the record was kept."""
     sampled: bool
     at: float
-    """When it began."""
+    """Time when the request began."""
     s: float
     """Seconds that it took."""
     client: str
@@ -493,7 +493,7 @@ class TraceRow(Document):
     endpoint: str | None = None
     status: int | None = None
     end: str | None = None
-    """How it ended: `complete`, `client_abort`, `upstream_reset`, ...; see docs/logs.md."""
+    """End reason: `complete`, `client_abort`, `upstream_reset`, ...; see docs/logs.md."""
     error: str | None = None
     """Error code; see docs/errors-reference.md."""
     reason: str | None = None
@@ -562,7 +562,7 @@ class TraceSpan(Document):
 
 
 class SameStream(Document):
-    """Another request of the same kept stream."""
+    """Request of the same kept stream, other than the one that is shown."""
 
     request_id: str
     at: float
@@ -575,16 +575,16 @@ class SameStream(Document):
 
 class TracedRequest(TraceRow):
     spans: list[TraceSpan]
-    """Its own first, and each before its children."""
+    """Spans: the request's own first, and each before its children."""
     same_stream: list[SameStream]
     line: dict[str, Any]
-    """Its access line, made from what was kept; see docs/logs.md."""
+    """Access line of the request, made from the record; see docs/logs.md."""
 
 
 class WholeTrace(Document):
     trace_id: str
     requests: list[TracedRequest]
-    """Oldest first."""
+    """Requests of the trace, the oldest first."""
 
 
 class UsageRow(Document):

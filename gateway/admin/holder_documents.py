@@ -43,7 +43,7 @@ class UserState(UserSettings):
 
 
 class TeamState(TeamSettings):
-    """A team."""
+    """Team with its limits and models."""
 
     name: str
     created: str

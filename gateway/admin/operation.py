@@ -35,13 +35,13 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. Decorates its handler."""
+    """Operation of the API: a method of a path. Decorates its handler."""
 
     method: Method
     path: str
     """Path as OpenAPI writes it, with parameters in braces."""
     summary: str
-    """What it does, as one line of Markdown."""
+    """Summary of what it does, as one line of Markdown."""
     _: KW_ONLY
     returns: object = None
     """Type of the JSON document that it returns. None: an empty object, or no JSON."""

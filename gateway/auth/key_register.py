@@ -96,7 +96,7 @@ async def opened(open_records: Callable[[], Records]) -> AsyncIterator[Records]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which keys a list has. None: no filter."""
+    """Filter of a list of keys. None: no filter."""
 
     owner: str | None = None
     team: str | None = None

@@ -1,4 +1,4 @@
-"""One stored answer: head and body as they were sent, and what is told of them later."""
+"""Stored answer: head and body as they were sent, and what is told of them later."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Deployment:
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """One request at a deployment."""
+    """Place of a request at a deployment."""
 
     deployment: Deployment
     tokens: float
