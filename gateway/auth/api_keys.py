@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 from gateway.auth import api_key
-from gateway.auth.allowance import Grant, GrantLevel
 from gateway.auth.api_key import ApiKey
 from gateway.auth.holders import Holder, Holders
+from gateway.auth.membership import grants_of, missing, models_of, refusal
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.errors import AuthUnavailable
@@ -157,22 +157,22 @@ class ApiKeyProvider:
             await self._holders.fetch(key.owner, key.team)
 
     def _principal(self, key: ApiKey, team: Holder | None, user: Holder | None) -> Principal:
-        above = [holder.models for holder in (team, user) if holder is not None]
-        models = [frozenset(one) for one in (key.models, *above) if one is not None]
         return Principal(
             key.owner,
             self.name,
             key.tenant,
             key.tier,
             scopes=frozenset(key.scopes),
-            models=frozenset.intersection(*models) if models else None,
+            models=models_of(key.models, team, user),
             limits=key.limits,
             key_id=key.id,
             expires_at=None if key.expires is None else key.expires.timestamp(),
             team=key.team,
             tags=key.tags,
             routes=None if key.routes is None else frozenset(key.routes),
-            grants=tuple(grants_of(key, team, user)),
+            grants=tuple(
+                grants_of(key.owner, team, user, line=key.line or key.id, own=key.allowance)
+            ),
         )
 
     def stands(self, principal: Principal) -> bool:
@@ -207,23 +207,5 @@ class ApiKeyProvider:
 def _refusal(key: ApiKey, team: Holder | None, user: Holder | None) -> str | None:
     """Return why team and user refuse a key, or None."""
     if key.team is not None and team is None:
-        return "The team of the API key does not exist"
-    if team is not None and team.suspended is not None:
-        return "The team of the API key is suspended"
-    if user is not None and user.suspended is not None:
-        return "The owner of the API key is suspended"
-    return None
-
-
-def grants_of(key: ApiKey, team: Holder | None, user: Holder | None) -> Iterator[Grant]:
-    """Yield the allowances that a key's requests need: its own, its user's and its team's."""
-    line = key.line or key.id
-    found = [Grant(GrantLevel.KEY, f"key:{line}", key.allowance)]
-    if team is not None:
-        found.append(Grant(GrantLevel.KEY, f"team:{team.name}/{line}", team.per_key))
-    if user is not None:
-        found.append(Grant(GrantLevel.USER, f"user:{user.name}", user.limits))
-    if team is not None:
-        found.append(Grant(GrantLevel.USER, f"team:{team.name}/{key.owner}", team.per_user))
-        found.append(Grant(GrantLevel.TEAM, f"team:{team.name}", team.limits))
-    return (grant for grant in found if not grant.allowance.is_empty)
+        return missing("API key")
+    return refusal("API key", "owner", team, user)

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
-from gateway.store.record_cache import NotCached, RecordCache
+from gateway.store.record_cache import CAP, NotCached, RecordCache
 from gateway.store.records import Records
 
 KIND = "holder"
@@ -84,12 +84,18 @@ async def remove(records: Records, holder: Holder) -> None:
 class Holders:
     """Teams and users, as this process knows them."""
 
-    def __init__(self, records: Records, *, report: Callable[[str], None] = lambda _: None) -> None:
-        """`report` is called with the reason when the store cannot be read."""
+    def __init__(
+        self, records: Records, *, report: Callable[[str], None] = lambda _: None, cap: int = CAP
+    ) -> None:
+        """`report` is called with the reason when the store cannot be read. `cap` is the most
+        records that are kept at hand.
+        """
         self.version = 0
         """Number that grows when a team or user has changed."""
         self._report = report
-        self._cache = RecordCache(records, KIND, self._parsed, changed=self._changed, report=report)
+        self._cache = RecordCache(
+            records, KIND, self._parsed, changed=self._changed, report=report, cap=cap
+        )
         self._is_started = False
 
     @property

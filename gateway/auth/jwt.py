@@ -1,8 +1,9 @@
 """Provider for JSON Web Tokens (RFC 7519), verified with PyJWT. Each key has exactly one algorithm.
 
 A verification costs 40 to 70 µs, so a valid token is cached by its digest until it expires. Before
-that, only three things can make it invalid: the withdrawal of its key, which clears the cache, and
-the age of the keys and the revocation of the token, which are checked each time.
+that, only four things can make it invalid: the withdrawal of its key, which clears the cache, and
+the age of the keys, the revocation of the token and a change of a team or user, which are checked
+each time.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from jwt.utils import base64url_decode, base64url_encode
 from gateway.auth.claims import ClaimMap, principal_of
 from gateway.auth.jwk import VerificationKey
 from gateway.auth.key_sets import KeySet
+from gateway.auth.membership import TokenTeams
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
+from gateway.errors import AuthUnavailable
 from gateway.store.record_watcher import RecordWatcher
+from gateway.store.records import StoreUnavailable
 
 REVOKED = "revoked"
 """Kind of the records that revoke a token before it expires. The record's key is the `jti`."""
@@ -31,6 +35,9 @@ _CACHED_CHARACTERS = 16 * 1024 * 1024
 _SHOWN_CHARACTERS = 200
 """Longest claim value that the log shows, in characters."""
 _KID_CAP_CHARACTERS = 256
+_FETCHES = 3
+"""Fetches for one token, which may need keys, a user and teams."""
+_NOT_JOINED = -1
 _TIMES = ("exp", "nbf", "iat")
 _TOLD: dict[type[jwt.PyJWTError], str] = {
     jwt.ExpiredSignatureError: "The token expired",
@@ -70,8 +77,11 @@ class JwtProvider:
         leeway_s: float,
         claims: ClaimMap,
         revoked: RecordWatcher,
+        teams: TokenTeams | None = None,
     ) -> None:
-        """Create the provider. `revoked` follows the `REVOKED` records, by a token's `jti`."""
+        """Create the provider. `revoked` follows the `REVOKED` records, by a token's `jti`. `teams`
+        are those of the tokens' callers; None: they have none.
+        """
         self.name = name
         self.sent_headers = frozenset(header.lower().encode() for header in claims.headers)
         self._keys = keys
@@ -80,9 +90,12 @@ class JwtProvider:
         self._leeway_s = leeway_s
         self._claims = claims
         self._revoked = revoked
+        self._teams = teams
         self._verifier = jwt.PyJWT()
-        self._verified: OrderedDict[bytes, tuple[float, Principal, int]] = OrderedDict()
-        """Expiry, principal and number of characters of each cached token, by its digest."""
+        self._verified: OrderedDict[bytes, tuple[float, Principal, int, int]] = OrderedDict()
+        """Expiry, principal and number of characters of each cached token, and the version of the
+        teams and users that the principal has its team from, by the token's digest.
+        """
         self._verified_characters = 0
         keys.changed = self.forget
 
@@ -102,17 +115,49 @@ class JwtProvider:
         if known is not None and self._keys.current():
             principal = known[1]
             if time.time() < known[0] and principal.token_id not in self._revoked.found:
-                return principal
+                if self._teams is None or known[3] == self._teams.version:
+                    return principal
+                return self._joined(self._teams, digest, principal)
             self._verified_characters -= self._verified.pop(digest)[2]
         keys = self._keys.find_now(*self._header(credential))
-        return None if keys is None else self._verify(credential, digest, keys)
+        if keys is None:
+            return None
+        principal = self._verify(credential, digest, keys)
+        return principal if self._teams is None else self._joined(self._teams, digest, principal)
 
     async def verify(self, credential: str) -> Principal:
-        principal = self.verify_now(credential)
-        if principal is None:
+        for _ in range(_FETCHES):
+            principal = self.verify_now(credential)
+            if principal is not None:
+                return principal
             keys = await self._keys.find(*self._header(credential))
-            principal = self._verify(credential, _digest(credential), keys)
-        return principal
+            digest = _digest(credential)
+            principal = self._verify(credential, digest, keys)
+            if self._teams is None:
+                return principal
+            joined = self._joined(self._teams, digest, principal)
+            if joined is not None:
+                return joined
+            try:
+                await self._teams.fetch(principal)
+            except StoreUnavailable as exc:
+                raise AuthUnavailable(f"the team cannot be read: {exc}") from exc
+        raise AuthUnavailable("teams change faster than they can be read")
+
+    def _joined(self, teams: TokenTeams, digest: bytes, principal: Principal) -> Principal | None:
+        """Return the principal of a verified token with its team, and cache it. Return None if a
+        record has to be fetched. Raise Rejected or AuthUnavailable.
+        """
+        version = teams.version
+        joined = teams.joined(principal)
+        if joined is None:
+            return None
+        if joined == principal:
+            joined = principal  # what is cached for it stays valid
+        known = self._verified.get(digest)
+        if known is not None:
+            self._verified[digest] = (known[0], joined, known[2], version)
+        return joined
 
     def _verify(self, token: str, digest: bytes, keys: Sequence[VerificationKey]) -> Principal:
         """Verify a token with these keys, and cache its principal. Raise Rejected."""
@@ -133,15 +178,17 @@ class JwtProvider:
         verified = self._verified
         if (old := verified.pop(digest, None)) is not None:  # cached by a concurrent request
             self._verified_characters -= old[2]
-        verified[digest] = (expires_at, principal, size)
+        verified[digest] = (expires_at, principal, size, _NOT_JOINED)
         self._verified_characters += size
         while len(verified) > _CACHED_TOKENS or self._verified_characters > _CACHED_CHARACTERS:
             self._verified_characters -= verified.popitem(last=False)[1][2]
 
     def stands(self, principal: Principal) -> bool:
-        return principal.token_id not in self._revoked.found and time.time() < (
-            principal.expires_at or 0.0
-        )
+        if principal.token_id in self._revoked.found:
+            return False
+        if time.time() >= (principal.expires_at or 0.0):
+            return False
+        return self._teams is None or self._teams.stands(principal)
 
     @property
     def keys(self) -> KeySet:
@@ -158,6 +205,8 @@ class JwtProvider:
 
     def start(self) -> None:
         self._keys.start()
+        if self._teams is not None:
+            self._teams.start()
 
     def close(self) -> None:
         self._keys.close()

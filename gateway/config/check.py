@@ -12,7 +12,7 @@ from gateway.config.check_alerts import check_alert
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
 from gateway.config.check_playground import check_playground
-from gateway.config.check_providers import check_key_store, check_provider
+from gateway.config.check_providers import check_key_store, check_provider, check_teams
 from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
@@ -36,6 +36,8 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from check_alert(("alerts", name), alert)
     for name, provider in config.auth.items():
         yield from check_provider(("auth", name), provider)
+        if isinstance(provider, models.JwtProviderSettings):
+            yield from check_teams(("auth", name), provider, config.store)
         if isinstance(provider, models.CertificateProviderSettings):
             tls = config.server.tls
             if tls is None or tls.client_ca is None:

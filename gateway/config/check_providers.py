@@ -48,6 +48,20 @@ def check_key_store(
         yield path, "keeps its keys in the store, which is the memory of one process", hint
 
 
+def check_teams(
+    path: ConfigPath, provider: models.JwtProviderSettings, store: models.StoreSettings
+) -> Iterator[Finding]:
+    """Check that the teams of a JWT provider have a claim that names them, and a store."""
+    if provider.claims.team is None:
+        for name in ("teams", "default_team"):
+            if getattr(provider, name):
+                yield (*path, name), "is used with `claims.team` only", None
+    elif not store.location.is_shared:
+        hint = "set store.url to SQLite or a Redis"
+        where = (*path, "claims", "team")
+        yield where, "names teams, which are kept in the store of all processes", hint
+
+
 def _check_keys(path: ConfigPath, provider: models.JwtProviderSettings) -> Iterator[Finding]:
     """Check that a JWT provider has one source of keys, and only that source's settings."""
     secret, public_key = provider.secret, provider.public_key

@@ -16,6 +16,7 @@ from gateway.auth.jwk import ASYMMETRIC, VerificationKey
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_file import BadKeyFile, KeyFile
 from gateway.auth.key_sets import KeySet, RemoteKeySet, StaticKey, http_fetch
+from gateway.auth.membership import TeamClaim, TokenTeams
 from gateway.auth.provider import Provider
 from gateway.auth.stored_keys import StoredKeys
 from gateway.auth.tickets import TicketProvider
@@ -47,7 +48,7 @@ def providers(
         if name in kept and not isinstance(options, models.TicketProviderSettings):
             built[name] = kept[name]
         elif isinstance(options, models.JwtProviderSettings):
-            built[name] = _jwt(name, options, revoked, tell)
+            built[name] = _jwt(name, options, revoked, holders, tell)
         elif isinstance(options, models.TicketProviderSettings):
             built[name] = TicketProvider(name, records, built, ttl_s=options.ttl)
         elif isinstance(options, models.CertificateProviderSettings):
@@ -85,9 +86,13 @@ def _jwt(
     name: str,
     options: models.JwtProviderSettings,
     revoked: RecordWatcher,
+    holders: Holders,
     report: Callable[[str], None],
 ) -> JwtProvider:
     names = options.claims
+    teams = None
+    if names.team is not None:
+        teams = TokenTeams(holders, TeamClaim(names.team, options.teams, options.default_team))
     return JwtProvider(
         name,
         keys=_keys(options, report),
@@ -107,6 +112,7 @@ def _jwt(
             headers=options.headers,
         ),
         revoked=revoked,
+        teams=teams,
     )
 
 

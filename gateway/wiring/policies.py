@@ -191,19 +191,20 @@ class RoutePolicies:
         )
 
     @property
-    def _has_keys(self) -> bool:
-        """True if callers may have limits that are set at run time: they may have API keys."""
+    def _has_holders(self) -> bool:
+        """True if callers may have limits that are set at run time: those of API keys, or of teams
+        and users.
+        """
         route = self._route
         if route.auth == "anonymous" or not self._forwards:
             return False
-        kinds = (models.ApiKeyProviderSettings, models.TicketProviderSettings)
-        return any(isinstance(self._config.auth[name], kinds) for name in route.auth)
+        return any(_has_holders(self._config.auth[name]) for name in route.auth)
 
     def first_limits(self) -> FirstLimits | None:
         """First half of the limits, on a route where only limits that are set at run time may need
         the body.
         """
-        if self._limits is None or self.limits_need_body or not self._has_keys:
+        if self._limits is None or self.limits_need_body or not self._has_holders:
             return None
         return FirstLimits(self._limits)
 
@@ -237,7 +238,7 @@ class RoutePolicies:
                     own,
                     self._named,
                     lambda rule: model_key not in rule.key,
-                    parts.own_rules if self._has_keys else None,
+                    parts.own_rules if self._has_holders else None,
                 ),
                 parts.store,
                 parts.records,
@@ -407,7 +408,7 @@ class RoutePolicies:
         return self._limits_of(
             self._route.limits,
             named if may_have_own else {},
-            self._parts.own_rules if self._has_keys else None,
+            self._parts.own_rules if self._has_holders else None,
         )
 
     def _limits_of(
@@ -462,6 +463,15 @@ class RoutePolicies:
         )
         limits = [] if self._head_limits is None else [self._head_limits]
         return Resume(options, self._parts.streams, limits)
+
+
+def _has_holders(provider: models.Provider) -> bool:
+    """Tell whether the callers of a provider may have allowances. A ticket has those of the caller
+    that it was issued to.
+    """
+    if isinstance(provider, models.JwtProviderSettings):
+        return provider.claims.team is not None
+    return isinstance(provider, models.ApiKeyProviderSettings | models.TicketProviderSettings)
 
 
 def self_service_path(route: models.Route) -> str:

@@ -16,6 +16,7 @@ from tests.support.admin import admin, told
 from tests.support.client import Response, ask, request
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.redis import StartRedis
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
 from tests.support.waiting import asked_until
 
@@ -124,6 +125,52 @@ async def test_key_user_and_team_bound_one_another_exactly_over_two_workers(
             ("user", "budget_tokens"),
             ("team", "tokens"),
         }
+
+
+async def test_tokens_and_keys_of_a_team_share_its_limits(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply(USAGE)) as upstream:
+        config = simple_config(upstream.url, auth=["corp", "keys"], models=["m", "big"])
+        config["models"] = {name: {"upstream": "main", "price": PRICE} for name in ("m", "big")}
+        corp = {
+            **auth["corp"],
+            "claims": {"team": "groups"},
+            "teams": {"/eng/search": "search"},
+            "default_team": "guests",
+        }
+        store = {"url": f"sqlite://{tmp_path / 'store.db'}"}
+        gateway = await start_gateway_process(
+            config, auth={"corp": corp, "keys": {"type": "api_key"}}, store=store, first=PATIENT
+        )
+        team = {"limits": {"budgets": ["90 USD/day"]}, "models": ["m"]}
+        await put(gateway, "/api/teams/search", team)
+        await put(gateway, "/api/teams/guests", {"per_user": {"budgets": ["30 tokens/day"]}})
+        await put(gateway, "/api/users/kim", {"limits": {"budgets": ["60 tokens/day"]}})
+        ann = bearer(sub="ann", groups=["/all", "/eng/search"]).rpartition(" ")[2]
+        kim = bearer(sub="kim", groups=["/eng/search"]).rpartition(" ")[2]
+        guest = bearer(sub="guest").rpartition(" ")[2]
+        key = await made(gateway, owner="kim", team="search")
+        for secret in (ann, kim, guest, key):
+            await until_every_worker(gateway, secret, 200)
+        assert (await chat(gateway, ann, "big")).status == 404
+        # A user's tokens and keys share the user's budget, and all share the team's.
+        assert await in_turn(gateway, kim, 2) == {"ok": 2}
+        assert await in_turn(gateway, key, 2) == {
+            "ok": 1,
+            "The user's budget of 60 tokens/day": 1,
+        }
+        assert await in_turn(gateway, ann, 5) == {"ok": 2, "The team's budget of 90 USD/day": 3}
+        assert await in_turn(gateway, guest, 2) == {
+            "ok": 1,
+            "The user's budget of 30 tokens/day": 1,
+        }
+        await put(gateway, "/api/teams/search", {})
+        response = await admin(gateway, "POST", "/api/teams/search/suspend")
+        assert response.status == 200, response.body
+        await until_every_worker(gateway, ann, 401)
+        assert b"The team of the token is suspended" in (await chat(gateway, ann)).body
+        await until_every_worker(gateway, guest, 200)
 
 
 async def in_turn(gateway: GatewayProcess, secret: str, count: int) -> Counter[str]:

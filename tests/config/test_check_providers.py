@@ -156,3 +156,18 @@ def test_a_provider_of_no_known_type_lists_the_types() -> None:
     (said,) = said_of(document(auth={"p": {"type": "oauth"}}))
     assert said.startswith("auth.p: ")
     assert "'jwt', 'api_key'" in said
+
+
+def test_teams_of_tokens_need_a_claim_and_a_shared_store() -> None:
+    key = {"jwks": "https://sso.test/keys"}
+    said = said_of(document(auth=provider(**key, teams={"/a": "a"}, default_team="a")))
+    assert said == [
+        "auth.p.teams: is used with `claims.team` only",
+        "auth.p.default_team: is used with `claims.team` only",
+    ]
+    auth = provider(**key, claims={"team": "groups"}, teams={"/a": "a"}, default_team="a")
+    assert said_of(document(auth=auth)) == [
+        "auth.p.claims.team: names teams, which are kept in the store of all processes; "
+        "set store.url to SQLite or a Redis"
+    ]
+    assert said_of(document(auth=auth, store={"url": "redis://10.0.0.1"})) == []

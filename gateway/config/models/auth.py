@@ -15,6 +15,7 @@ from gateway.config.types import (
     FileName,
     HeaderName,
     Jwks,
+    Name,
     OneOrMore,
     Required,
 )
@@ -30,6 +31,12 @@ class ClaimNames(Section):
     groups: str | None = Field(None, description="The groups it is in; a list.")
     scopes: tuple[str, ...] = Field(
         ("scope", "scp", "roles"), description="What it may do: texts of words, or lists."
+    )
+    team: str | None = Field(
+        None,
+        min_length=1,
+        description="The team that it belongs to: a name, or a list such as groups, of which the "
+        "first that is a team counts. The limits, budgets and models of team and user hold.",
     )
 
 
@@ -70,6 +77,17 @@ class JwtProviderSettings(Section):
     )
     leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
     claims: ClaimNames = Field(default_factory=ClaimNames, description="Which claims say what.")
+    teams: dict[str, Name] = Field(
+        default_factory=dict,
+        description="With `claims.team`: the team for each value of the claim, such as "
+        "`/eng/search: search`. Of several, the first here counts. Empty: the value is the name "
+        "of the team.",
+    )
+    default_team: Name | None = Field(
+        None,
+        description="With `claims.team`: the team of tokens that name none. Without it, they are "
+        "refused.",
+    )
     require: dict[str, Required] = Field(
         default_factory=dict,
         description="Claims a token must have, with a value, or a list of which one has to be.",

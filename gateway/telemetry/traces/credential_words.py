@@ -88,14 +88,25 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "Resume it with `gateway keys resume`, if it should be used again.",
         ),
         (
-            r"The (?P<holder>team|owner) of the API key is suspended",
-            "The team or owner of the API key is suspended.",
+            r"The (?P<holder>team|owner|user) of the (?P<what>API key|token) is suspended",
+            "The {holder} of the {what} is suspended.",
             "Resume it with `gateway teams resume` or `gateway users resume`.",
         ),
         (
             r"The team of the API key does not exist",
             "The team of the API key does not exist.",
             "Create it with `gateway teams set`, or move the key: `gateway keys change --team`.",
+        ),
+        (
+            r"The team of the token does not exist",
+            "The team that the token names does not exist{by}.",
+            "Create it with `gateway teams set`, or correct `teams` or `default_team` of the "
+            "provider.",
+        ),
+        (
+            r"claim (?P<claim>\S+) names no team",
+            "The token's claim `{claim}` names no team{by}.",
+            "Create the team with `gateway teams set`, or add `default_team` to the provider.",
         ),
         (
             r"unknown, expired or used",

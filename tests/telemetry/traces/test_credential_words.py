@@ -162,6 +162,8 @@ def test_every_reason_of_every_provider_has_words() -> None:
     "reason",
     [
         *("suspended", "expired", "revoked", "The team of the API key does not exist"),
+        *("The team of the token is suspended", "The team of the token does not exist"),
+        *("The user of the token is suspended", "claim groups names no team"),
         *("The team of the API key is suspended", "The owner of the API key is suspended"),
     ],
 )
