@@ -220,20 +220,33 @@ class Resume:
     ) -> web.StreamResponse:
         """Send the request on, and store the response if it is a stream."""
         exchange, options = request.exchange, self._options
-        names = options.responses and responses.begins(request.method, exchange.path)
-        if names and await self._in_background(request):
+        if self._begins_a_response(request) and await self._in_background(request):
             policy = options.allowed.longest
         # If the head goes out before there is an answer, it already names the stream.
         told = (STREAM_ID, stream)
         exchange.response_headers.append(told)
         try:
             response = await handler(request)
+            if isinstance(response, RelayedResponse) and _is_kept(response):
+                return await self._keep(request, response, policy, stream, claim)
         except BaseException:
             exchange.response_headers.remove(told)
             raise
-        if not isinstance(response, RelayedResponse) or not _is_kept(response):
-            exchange.response_headers.remove(told)
-            return response
+        exchange.response_headers.remove(told)
+        return response
+
+    async def _keep(
+        self,
+        request: Request,
+        response: RelayedResponse,
+        policy: Policy,
+        stream: str,
+        claim: bytes | None,
+    ) -> web.StreamResponse:
+        """Store the stream of a response, and return a response that reads it. Raise
+        ResumeUnavailable.
+        """
+        exchange, options = request.exchange, self._options
         headers = CIMultiDict(response.headers)
         headers.pop("Content-Length", None)
         headers.setdefault("Cache-Control", "no-cache")
@@ -255,7 +268,7 @@ class Resume:
         generation = Generation(
             self._streams, log, response.body, exchange, options.dialect, policy
         )
-        if names:
+        if self._begins_a_response(request):
             generation.on_begun = self._named_by(log, self._reads.owner(exchange))
         generation.start()
         return self._reads.replay(log, 0, request, headers=headers, generation=generation)
@@ -282,6 +295,10 @@ class Resume:
         generation = Generation(streams, log, body, exchange, options.dialect, policy)
         generation.start()
         return self._reads.replay(log, log.last, request, generation=generation)
+
+    def _begins_a_response(self, request: Request) -> bool:
+        """Tell whether the request creates a response of OpenAI's Responses API."""
+        return self._options.responses and responses.begins(request.method, request.exchange.path)
 
     async def _in_background(self, request: Request) -> bool:
         """Tell whether the request asks to continue without its client, by `background` and with no

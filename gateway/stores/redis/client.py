@@ -30,8 +30,10 @@ _TLS = (
 """Options that the query of a rediss URL may contain, by redis-py's names."""
 _PORTS = {"": 6379, "cluster": 6379, "sentinel": 26379}
 """Default ports, by the word after the + of a URL's scheme."""
-UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""Errors that mean that Redis does not answer."""
+UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
+"""Errors that mean that Redis does not answer. uvloop raises RuntimeError for a write to a
+connection that was lost a moment before, and redis-py lets it pass.
+"""
 
 
 @contextlib.contextmanager

@@ -44,6 +44,15 @@ async def test_a_cancellation_is_never_lost(start_redis: StartRedis) -> None:
     await disconnect(client)
 
 
+async def test_a_connection_that_was_just_lost_counts_as_an_outage(start_redis: StartRedis) -> None:
+    redis = await start_redis()
+    _, writer = await asyncio.open_connection("127.0.0.1", redis.port)
+    writer.transport.abort()
+    await asyncio.sleep(0)  # uvloop closes its handle
+    with pytest.raises(StoreUnavailable, match="closed"), answering():
+        writer.writelines([b"PING\r\n"])  # as redis-py does
+
+
 # -- Sentinel and Cluster ----------------------------------------------------------------------
 
 QUOTED = quote(PASSWORD, safe="")

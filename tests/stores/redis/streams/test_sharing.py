@@ -113,3 +113,19 @@ async def test_without_redis_a_route_keeps_streams_in_memory_or_refuses(
         await redis.start()
         await gateway.wait_for_log(lambda line: line.get("store") == "back")
         assert stream_id(await ask(gateway, post()))
+
+
+async def test_a_refused_answer_names_no_stream_and_its_upstream_is_left(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(config(upstream, redis, on_store_error="refuse"))
+    async with RawClient(gateway.port) as client:
+        await client.send(post())
+        await upstream.wait_requests(1)
+        await redis.stop()
+        await upstream.release(EVENTS[0])
+        answer = await client.read_response("POST")
+    assert answer.status == 503
+    assert answer.json()["error"]["code"] == "resume_unavailable"
+    assert answer.value("x-stream-id") is None
+    await upstream.connections[0].wait_client_gone()
