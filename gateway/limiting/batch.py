@@ -3,9 +3,13 @@
 A round trip costs the same for one request as for fifty. Calls may overlap: demands that arrive
 while a call is in flight go into a new call at the next turn.
 
+A decision is given up when its request has waited long enough. The call goes on without it, so that
+corrections are executed although the store is slow, and what it grants too late is given back.
+
 A call that failed may nevertheless have been executed, or may still be. Its slots are therefore
-released after the next call that succeeds. Until then, of the demands that are posted only the
-slots to release are kept; corrections and renewals are dropped.
+released after the next call that succeeds, and its corrections are dropped: a second execution
+would count them twice. Demands that are posted while calls fail are not sent. Their releases and
+corrections are kept for the next call that succeeds; renewals are dropped.
 """
 
 from __future__ import annotations
@@ -26,20 +30,33 @@ then nothing was decided.
 
 _BATCH_CAP = 128
 _OWED_CAP = 4096
+_LAST_LOOK_S = 0.002
+_UNDONE_BY = {
+    Kind.TAKE: Kind.ADJUST,
+    Kind.LEASE: Kind.RELEASE,
+    Kind.SPEND: Kind.CORRECT,
+}
+Waiting = tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]
+"""Demands of one request, and the future of the decision on them; None if nobody waits for it."""
 
 
 class Batcher:
     """Batching in front of a store; each store has its own instance."""
 
-    def __init__(self, send: Send, send_now: SendNow | None = None) -> None:
-        """Without `send_now`, the store always has to be waited for."""
+    def __init__(
+        self, send: Send, send_now: SendNow | None = None, *, patience_s: float | None = None
+    ) -> None:
+        """Without `send_now`, the store always has to be waited for. `patience_s` is the time that
+        a decision waits for its call; None if `send` limits it.
+        """
         self._send = send
         self._send_now = send_now
-        self._waiting: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]] = []
+        self._patience_s = patience_s
+        self._waiting: list[Waiting] = []
         self._scheduled = False
         self._calls: set[asyncio.Task[None]] = set()
         self._failing = False
-        self._owed: list[Demand] = []
+        self._owed: dict[tuple[Kind, str, str], Demand] = {}
 
     def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         """Return the decision on a request's demands if it can be made without waiting, otherwise
@@ -62,9 +79,9 @@ class Batcher:
         return await future
 
     def post(self, demands: Sequence[Demand]) -> None:
-        """Send demands without waiting for the result. A failure's effect expires with its TTL."""
+        """Send demands without waiting for the result."""
         if self._failing:
-            self._owe(demands)
+            self._owe(demands, correct=True)
         else:
             self._add(demands, None)
 
@@ -93,36 +110,77 @@ class Batcher:
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
 
-    async def _call(
-        self, batch: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]]
-    ) -> None:
+    async def _call(self, batch: Sequence[Waiting]) -> None:
+        late = None
+        if self._patience_s is not None and any(future is not None for _, future in batch):
+            late = asyncio.get_running_loop().call_later(
+                self._patience_s - _LAST_LOOK_S, self._look_once_more, batch
+            )
         try:
             verdicts = await self._send([demands for demands, _ in batch])
         except StoreUnavailable as exc:
-            self._failing = True
-            for demands, future in batch:
-                self._owe(demands)
-                if future is not None and not future.done():
-                    future.set_exception(exc)
+            for demands, _ in batch:
+                self._owe(demands, correct=False)
+            self._give_up(batch, exc)
         else:
             self._succeeded(batch, verdicts)
+        finally:
+            if late is not None:
+                late.cancel()
 
-    def _succeeded(
-        self,
-        batch: list[tuple[Sequence[Demand], asyncio.Future[LimitVerdict] | None]],
-        verdicts: Sequence[LimitVerdict],
-    ) -> None:
-        """Hand out the decisions of a call. Release what earlier calls may have taken."""
+    def _look_once_more(self, batch: Sequence[Waiting]) -> None:
+        """Give up decisions after the sockets were checked once more: the reply may have arrived
+        without being read, because this process was busy.
+        """
+        late = StoreUnavailable(f"TimeoutError: no decision in {self._patience_s} s")
+        asyncio.get_running_loop().call_later(_LAST_LOOK_S, self._give_up, batch, late)
+
+    def _give_up(self, batch: Sequence[Waiting], why: StoreUnavailable) -> None:
+        """Let the requests of a call go on without its decisions."""
+        waiting = [future for _, future in batch if future is None or not future.done()]
+        if waiting:
+            self._failing = True
+        for future in waiting:
+            if future is not None:
+                future.set_exception(why)
+
+    def _succeeded(self, batch: Sequence[Waiting], verdicts: Sequence[LimitVerdict]) -> None:
+        """Hand out the decisions of a call. Execute what is owed for earlier calls, and undo what
+        nobody waits for any more.
+        """
         if self._failing:
             self._failing = False
-            owed, self._owed = self._owed, []
-            for demand in owed:
+            owed, self._owed = self._owed, {}
+            for demand in owed.values():
                 self._add([demand], None)
-        for (_, future), verdict in zip(batch, verdicts, strict=True):
-            if future is not None and not future.done():
+        for (demands, future), verdict in zip(batch, verdicts, strict=True):
+            if future is None:
+                continue
+            if not future.done():
                 future.set_result(verdict)
+            elif verdict.refused is None:
+                self._undo(demands)
 
-    def _owe(self, demands: Sequence[Demand]) -> None:
-        slots = [d for d in demands if d.kind is Kind.LEASE or d.kind is Kind.RELEASE]
-        if slots and len(self._owed) < _OWED_CAP:
-            self._owed += [demand.again(Kind.RELEASE) for demand in slots]
+    def _undo(self, demands: Sequence[Demand]) -> None:
+        """Give back what was granted to a request that did not wait for it."""
+        undone = [d.again(_UNDONE_BY[d.kind], -d.amount) for d in demands if d.amount]
+        if undone:
+            self._add(undone, None)
+
+    def _owe(self, demands: Sequence[Demand], *, correct: bool) -> None:
+        """Keep the releases of slots, and with `correct` the corrections, which sum up by key."""
+        for demand in demands:
+            kind, holder = demand.kind, demand.holder
+            if kind is Kind.LEASE or kind is Kind.RELEASE:
+                demand = demand.again(Kind.RELEASE)
+            elif correct and (kind is Kind.ADJUST or kind is Kind.CORRECT):
+                holder = ""
+            else:
+                continue
+            place = demand.kind, demand.key, holder
+            before = self._owed.get(place)
+            if before is None and len(self._owed) >= _OWED_CAP:
+                continue
+            if before is not None and not holder:
+                demand = demand.again(kind, before.amount + demand.amount)
+            self._owed[place] = demand

@@ -108,6 +108,8 @@ def execute(ledger: Ledger, demands: Sequence[Demand], now: float) -> None:
             if ledger.holds(key, demand.holder):
                 ledger.hold(key, demand.holder, now + demand.ttl_s)
         else:
+            if amount < 0:  # what was spent before may be lost or reset: that gives no credit
+                amount = max(amount, -ledger.spent(key))
             ledger.spend(key, amount, now + demand.ttl_s)
 
 

@@ -75,6 +75,62 @@ async def test_nothing_is_posted_while_calls_fail(wire: Wire, batcher: Batcher) 
     assert wire.calls == [[[TAKE]]]
 
 
+async def test_corrections_of_an_outage_are_summed_up_and_sent_once_it_is_over(
+    wire: Wire, batcher: Batcher
+) -> None:
+    wire.failing = True
+    batcher.post([ADJUST])  # this call may have been executed
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE])
+    for amount in (2.0, -5.0):
+        batcher.post([ADJUST.again(Kind.ADJUST, amount)])
+    batcher.post([TAKE.again(Kind.CORRECT, -1.0)])
+    wire.failing = False
+    await batcher.decide([TAKE])
+    await batcher.close()
+    assert wire.calls[-1] == [
+        [ADJUST.again(Kind.ADJUST, -3.0)],
+        [TAKE.again(Kind.CORRECT, -1.0)],
+    ]
+
+
+async def test_what_is_granted_to_nobody_is_given_back(wire: Wire, batcher: Batcher) -> None:
+    spend = Demand(Kind.SPEND, "b", 7.0, 50.0, ttl_s=60.0)
+    left = asyncio.ensure_future(batcher.decide([TAKE, LEASE, spend]))
+    await asyncio.sleep(0)
+    left.cancel()
+    await batcher.close()
+    assert wire.calls == [
+        [[TAKE, LEASE, spend]],
+        [
+            [
+                TAKE.again(Kind.ADJUST, -1.0),
+                LEASE.again(Kind.RELEASE, -1.0),
+                spend.again(Kind.CORRECT, -7.0),
+            ]
+        ],
+    ]
+
+
+async def test_a_decision_is_given_up_and_its_call_goes_on(wire: Wire) -> None:
+    answers = asyncio.Event()
+
+    async def send(batch: Batch) -> Sequence[LimitVerdict]:
+        verdicts = await wire.send(batch)
+        await answers.wait()
+        return verdicts
+
+    batcher = Batcher(send, patience_s=0.01)
+    batcher.post([ADJUST])
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE])
+    batcher.post([ADJUST])
+    assert wire.calls == [[[ADJUST], [TAKE]]], "nothing is sent while calls are late"
+    answers.set()
+    await batcher.close()
+    assert wire.calls[1:] == [[[ADJUST], [TAKE.again(Kind.ADJUST, -1.0)]]]
+
+
 class Local(Wire):
     """Decides at once, unless it is locked."""
 

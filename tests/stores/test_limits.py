@@ -31,9 +31,9 @@ from gateway.stores.sqlite.limits import SqliteLimits
 async def main() -> None:
     url = sys.argv[1]
     if url.startswith("redis"):
-        store = RedisLimits(url, timeout_s=5.0)
+        store = RedisLimits(url, timeout_s=20.0)
     else:
-        store = SqliteLimits(Path(url), timeout_s=5.0)
+        store = SqliteLimits(Path(url), timeout_s=20.0)
     demand = Demand(Kind.TAKE, "shared", 1.0, 100.0, 100 / 86400)
     said = await asyncio.gather(*(store.decide([demand]) for _ in range(1000)))
     print(sum(verdict.admitted for verdict in said))
@@ -51,9 +51,9 @@ async def store(
     if request.param == "memory":
         made = MemoryLimits()
     elif request.param == "sqlite":
-        made = SqliteLimits(tmp_path / "store.db", timeout_s=2.0)
+        made = SqliteLimits(tmp_path / "store.db", timeout_s=20.0)
     else:
-        made = RedisLimits((await start_redis()).url, timeout_s=2.0)
+        made = RedisLimits((await start_redis()).url, timeout_s=20.0)
     yield made
     await made.close()
 
@@ -97,7 +97,7 @@ async def test_a_decision_at_once_comes_after_what_was_posted(store: Store) -> N
 
 async def test_sqlite_decides_nothing_at_once_while_another_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    store = SqliteLimits(path, timeout_s=2.0)
+    store = SqliteLimits(path, timeout_s=20.0)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert store.decide_now([take("k")]) is None
@@ -211,6 +211,12 @@ async def test_a_budget_is_spent_and_corrected(store: Store) -> None:
     assert refused.levels[0].remaining == 0
 
 
+async def test_giving_back_more_than_was_spent_gives_no_credit(store: Store) -> None:
+    assert (await store.decide([spend("b", 60)])).admitted
+    await posted(store, Demand(Kind.CORRECT, "b", -70.0, 100.0, ttl_s=1000.0))
+    assert (await store.decide([spend("b", 0)])).levels[0].remaining == 100
+
+
 @pytest.mark.parametrize("amount", [1e9, 1e15, 1e20, 1e25])
 async def test_r8_no_amount_is_too_much(store: Store, amount: float) -> None:
     # Callers say how many tokens they want; a full bucket lets them go into debt.
@@ -233,8 +239,8 @@ async def test_r8_any_text_is_a_key_of_its_own(store: Store, key: str) -> None:
 async def test_the_stores_agree_with_each_other(tmp_path: Path, start_redis: StartRedis) -> None:
     stores: list[Store] = [
         MemoryLimits(),
-        SqliteLimits(tmp_path / "store.db", timeout_s=2.0),
-        RedisLimits((await start_redis()).url, timeout_s=2.0),
+        SqliteLimits(tmp_path / "store.db", timeout_s=20.0),
+        RedisLimits((await start_redis()).url, timeout_s=20.0),
     ]
     dice = random.Random(7)
     for _ in range(150):

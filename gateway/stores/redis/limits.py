@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,11 @@ from redis.exceptions import NoScriptError
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, LimitVerdict
-from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
+from gateway.stores.redis.client import PREFIX, answering_within, connect, disconnect
 
 TIMEOUT_S = 0.04
-_LAST_LOOK_S = 0.002
+_LATE_S = 2.0
+"""Time for which a call goes on after its decisions were given up."""
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 
 
@@ -24,11 +23,13 @@ class RedisLimits:
     """Exact limits for all gateways that share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Raise ValueError or ConfigurationError if the URL is not usable."""
-        self._client: Any = connect(url, timeout_s)
-        self._timeout_s = timeout_s
+        """`timeout_s` is the time that a decision waits. Raise ValueError or ConfigurationError if
+        the URL is not usable.
+        """
+        self._timeout_s = timeout_s + _LATE_S
+        self._client: Any = connect(url, self._timeout_s)
         self._digest: str | None = None
-        self._batcher = Batcher(self.send)
+        self._batcher = Batcher(self.send, patience_s=timeout_s)
 
     def decide_now(self, demands: Sequence[Demand]) -> None:
         """Return None: Redis has to be waited for."""
@@ -56,28 +57,9 @@ class RedisLimits:
                 for demands in batch
             ]
         )
-        async with self._reachable():
+        async with answering_within(self._timeout_s):
             said = await self._evaluate(keys, asked)
         return _verdicts(said, batch)
-
-    @contextlib.asynccontextmanager
-    async def _reachable(self) -> AsyncIterator[None]:
-        """Limit the time of a call. Raise StoreUnavailable for every kind of failure.
-
-        The reply may have arrived without being read, because this process was busy. So when the
-        time is over, the sockets are checked once more.
-        """
-        loop = asyncio.get_running_loop()
-        with answering():
-            async with asyncio.timeout(None) as limit:
-                over = loop.call_later(
-                    self._timeout_s - _LAST_LOOK_S,
-                    lambda: limit.reschedule(loop.time() + _LAST_LOOK_S),
-                )
-                try:
-                    yield
-                finally:
-                    over.cancel()
 
     async def _evaluate(self, keys: list[str], asked: bytes) -> list[int]:
         if self._digest is not None:

@@ -64,7 +64,8 @@ local function apply(key, d)
   elseif d.kind == RELEASE then
     redis.call('ZREM', key, d.holder)
   elseif d.kind ~= RENEW then
-    redis.call('INCRBYFLOAT', key, d.amount)
+    -- What was spent before may be lost or reset: that gives no credit.
+    if tonumber(redis.call('INCRBYFLOAT', key, d.amount)) < 0 then redis.call('SET', key, '0') end
     redis.call('PEXPIRE', key, d.ttl_ms)
   end
 end

@@ -60,8 +60,8 @@ QUOTED = quote(PASSWORD, safe="")
 
 async def works(url: str) -> None:
     """Records are put and taken, and limits decided, over one URL, within their time."""
-    store = RedisLimits(url, timeout_s=5.0)
-    records = RedisRecords(url, timeout_s=5.0)
+    store = RedisLimits(url, timeout_s=20.0)
+    records = RedisRecords(url, timeout_s=20.0)
     try:
         await records.put("kind", "name", b"value", 10.0)
         assert await records.take("kind", "name") == b"value"
