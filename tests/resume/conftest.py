@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 
-from gateway.stores.redis import watched
+from gateway.stores.redis import makers, watched
+from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.streams import sharing, written
-from tests.resume.streams import ALIVE_S, IMPATIENT, TICK_S
+from tests.resume.streams import ALIVE_S, IMPATIENT, LIMITS_S, TICK_S
 from tests.support.gateway import (
     GatewayProcess,
     RunningGateway,
@@ -22,11 +24,14 @@ StartTwo = Callable[[Mapping[str, Any]], Awaitable[tuple[GatewayProcess, Running
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gateways in the test's event loop give one up sooner that says nothing."""
+    """Gateways in the test's event loop give one up sooner that says nothing, and wait for the
+    limits in Redis.
+    """
     monkeypatch.setattr(written, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "TICK_S", TICK_S)
     monkeypatch.setattr(watched, "TICK_S", TICK_S)
+    monkeypatch.setattr(makers, "RedisLimits", partial(RedisLimits, timeout_s=LIMITS_S))
 
 
 @pytest.fixture
