@@ -40,6 +40,8 @@ class UserState(UserSettings):
     created: str
     """Time in ISO 8601, like the time below."""
     suspended: str | None
+    version: str
+    """Value of `version` for a change that is made from this state."""
 
 
 class TeamState(TeamSettings):
@@ -49,6 +51,8 @@ class TeamState(TeamSettings):
     created: str
     """Time in ISO 8601, like the time below."""
     suspended: str | None
+    version: str
+    """Value of `version` for a change that is made from this state."""
 
 
 class Users(Document):

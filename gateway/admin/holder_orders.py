@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gateway.admin.holder_documents import TeamSettings, UserSettings
 from gateway.admin.key_orders import BadOrder, check_allowance, check_names, lifetime, parsed
+from gateway.admin.record_version import version_of
 from gateway.auth import holders
 from gateway.auth.holders import TEAM_NAME, Holder, HolderKind
 from gateway.config import Config
@@ -51,6 +52,7 @@ def ordered(
 def document(holder: Holder) -> dict[str, Any]:
     """Return a team or user with every field of its kind."""
     fields = holder.model_dump(mode="json", exclude={"kind"})
+    fields["version"] = version_of(holder.dump())
     lifetime_s = fields.pop("key_lifetime_s")
     if holder.kind == "user":
         for name in ("per_user", "per_key", "user_keys"):

@@ -13,25 +13,31 @@ from gateway.admin import documents, holder_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import Audit
 from gateway.admin.holder_orders import difference, document, find, ordered, page
-from gateway.admin.keys_api import opened_records, orders, storage
 from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.record_requests import (
+    CHANGED,
+    LIMIT,
+    VERSION,
+    check_version,
+    limit_of,
+    opened_records,
+    orders,
+    storage,
+)
 from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.auth.key_register import opened
 from gateway.config import Config
 from gateway.store.records import Records
 
-_PAGE = 1000
-_PAGES = (
-    Parameter("limit", "Most entries; default: 1000.", {"type": "integer"}),
-    Parameter("after", "Value of `next` from the previous page."),
-)
+_PAGES = (LIMIT, Parameter("after", "Value of `next` from the previous page."))
 _TEAM = Parameter("name", "Name of the team.")
 _USER = Parameter("name", "Owner of keys, by whom they are counted.")
 _REFUSALS = {
     400: "The body or a parameter is malformed; the error names the field.",
     503: "The store cannot be read or written, or is the memory of one process.",
 }
+_CONFLICT = {**_REFUSALS, 409: CHANGED}
 _UNKNOWN = {**_REFUSALS, 404: "There is no such record."}
 
 
@@ -66,8 +72,8 @@ class HoldersApi:
         "Create a team, or replace its settings. They take effect within a second.",
         returns=holder_documents.TeamState,
         body=holder_documents.TeamSettings,
-        parameters=(_TEAM,),
-        errors=_REFUSALS,
+        parameters=(_TEAM, VERSION),
+        errors=_CONFLICT,
     )
     async def _set_team(self, request: web.Request) -> web.Response:
         return await self._set(request, "team")
@@ -122,8 +128,8 @@ class HoldersApi:
         "Create the record of a user, or replace its settings.",
         returns=holder_documents.UserState,
         body=holder_documents.UserSettings,
-        parameters=(_USER,),
-        errors=_REFUSALS,
+        parameters=(_USER, VERSION),
+        errors=_CONFLICT,
     )
     async def _set_user(self, request: web.Request) -> web.Response:
         return await self._set(request, "user")
@@ -164,53 +170,51 @@ class HoldersApi:
     # -- what they share ---------------------------------------------------------------------
 
     async def _list(self, request: web.Request, kind: HolderKind) -> web.Response:
-        limit = request.query.get("limit", str(_PAGE))
-        if not limit.isdecimal() or not 0 < int(limit) <= _PAGE:
-            raise web.HTTPBadRequest(reason=f"limit: send a number from 1 to {_PAGE}")
+        limit = limit_of(request)
         with storage():
             async with opened(self._records) as records:
-                after = request.query.get("after", "")
-                found, more = await page(records, kind, after, int(limit))
+                found, more = await page(records, kind, request.query.get("after", ""), limit)
         return answer({f"{kind}s": [document(one) for one in found], "next": more})
 
     async def _set(self, request: web.Request, kind: HolderKind) -> web.Response:
         data, name = await request.read(), request.match_info["name"]
-        with storage():
-            async with opened(self._records) as records:
-                before = await find(records, kind, name)
-                with orders():
-                    after = ordered(self.config(), kind, name, data, before, self.now())
-                await holders.put(records, after)
+
+        def settle(before: Holder | None) -> Holder:
+            check_version(request, None if before is None else before.dump())
+            return ordered(self.config(), kind, name, data, before, self.now())
+
+        before, after = await self._edit(kind, name, settle)
         self._note(request, "created" if before is None else "changed", before, after)
         return answer(document(after))
 
     async def _set_suspended(
         self, request: web.Request, kind: HolderKind, since: datetime | None
     ) -> web.Response:
-        with storage():
-            async with opened(self._records) as records:
-                before = await self._found(records, kind, request)
-                if (before.suspended is None) is (since is None):
-                    return answer(document(before))
-                after = before.model_copy(update={"suspended": since})
-                await holders.put(records, after)
-        self._note(request, "resumed" if since is None else "suspended", before, after)
+        def suspend(before: Holder | None) -> Holder:
+            found = _existing(before, kind)
+            is_as_wanted = (found.suspended is None) is (since is None)
+            return found if is_as_wanted else found.model_copy(update={"suspended": since})
+
+        before, after = await self._edit(kind, request.match_info["name"], suspend)
+        if after != before:
+            self._note(request, "resumed" if since is None else "suspended", before, after)
         return answer(document(after))
+
+    async def _edit(
+        self, kind: HolderKind, name: str, change: Callable[[Holder | None], Holder]
+    ) -> tuple[Holder | None, Holder]:
+        """Change a team or user, and return it before and after."""
+        with storage(), orders():
+            async with opened(self._records) as records:
+                return await holders.edit(records, kind, name, change)
 
     async def _delete(self, request: web.Request, kind: HolderKind) -> web.Response:
         with storage():
             async with opened(self._records) as records:
-                before = await self._found(records, kind, request)
+                before = _existing(await find(records, kind, request.match_info["name"]), kind)
                 await holders.remove(records, before)
         self._note(request, "deleted", before, None)
         return answer({})
-
-    @staticmethod
-    async def _found(records: Records, kind: HolderKind, request: web.Request) -> Holder:
-        found = await find(records, kind, request.match_info["name"])
-        if found is None:
-            raise web.HTTPNotFound(reason=f"there is no such {kind}")
-        return found
 
     def _records(self) -> Records:
         config = self.config()
@@ -226,3 +230,10 @@ class HoldersApi:
         assert known is not None
         changed = difference(before, after)
         Audit(self.logger).note(request, f"{known.kind}_{what}", *changed, name=known.name)
+
+
+def _existing(holder: Holder | None, kind: HolderKind) -> Holder:
+    """Return a team or user. Raise HTTPNotFound if there is none."""
+    if holder is None:
+        raise web.HTTPNotFound(reason=f"there is no such {kind}")
+    return holder

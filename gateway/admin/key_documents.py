@@ -35,6 +35,8 @@ class ApiKeyState(Document):
     revoked: str | None
     suspended: str | None
     state: Literal["usable", "suspended", "expired", "revoked"]
+    version: str
+    """Value of `version` for a change that is made from this state."""
     last_used: float | None
     """Seconds since the epoch, to half a second; null if it is not known or was not used."""
     requests: int
@@ -69,32 +71,11 @@ Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^,\x00-\x1f
 Tags = Annotated[list[Tag], Field(max_length=20)]
 
 
-class KeyOrder(Document):
-    """Settings of a new key."""
+class KeySettings(Document):
+    """Settings that a new key may have, and that a change may set."""
 
     model_config = ConfigDict(extra="forbid")
 
-    owner: Named
-    tenant: Named | None = None
-    tier: Named | None = None
-    models: Names | None = None
-    limits: Names = Field(default_factory=list)
-    scopes: Names = Field(default_factory=list)
-    expires: str | None = None
-    """Lifetime, such as `90d`; null: unlimited."""
-    team: Named | None = None
-    tags: Tags = Field(default_factory=list)
-    """Words that usage is summed by."""
-    routes: Names | None = None
-    allowance: Allowance = NOTHING_LIMITED
-
-
-class KeyChange(Document):
-    """Settings to change. Those that are left out stay as they are."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    owner: Named = ""
     tenant: Named | None = None
     tier: Named | None = None
     models: Names | None = None
@@ -104,8 +85,21 @@ class KeyChange(Document):
     """Lifetime from now on, such as `90d`; null: unlimited."""
     team: Named | None = None
     tags: Tags = Field(default_factory=list)
+    """Words that usage is summed by."""
     routes: Names | None = None
     allowance: Allowance = NOTHING_LIMITED
+
+
+class KeyOrder(KeySettings):
+    """Settings of a new key."""
+
+    owner: Named
+
+
+class KeyChange(KeySettings):
+    """Settings to change. Those that are left out stay as they are."""
+
+    owner: Named = ""
 
 
 class KeyRotation(Document):

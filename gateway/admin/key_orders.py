@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.admin.key_documents import KeyChange, KeyOrder
+from gateway.admin.record_version import version_of
+from gateway.auth import stored_keys
 from gateway.auth.allowance import Allowance, parse_budget
 from gateway.auth.api_key import ApiKey, generate
 from gateway.auth.key_record import to_record
@@ -136,6 +138,7 @@ def document(key: ApiKey, now: datetime) -> dict[str, Any]:
         **record,
         "allowance": key.allowance.model_dump(mode="json"),
         "state": key.state(now),
+        "version": version_of(stored_keys.dump(key)),
     }
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,9 +26,18 @@ from gateway.admin.key_orders import (
     parsed,
 )
 from gateway.admin.operation import Operation, Parameter, routes
-from gateway.auth import holders
+from gateway.admin.record_requests import (
+    CHANGED,
+    LIMIT,
+    VERSION,
+    check_version,
+    limit_of,
+    opened_records,
+    orders,
+    storage,
+)
+from gateway.auth import holders, stored_keys
 from gateway.auth.api_key import ApiKey
-from gateway.auth.key_file import BadKeyFile
 from gateway.auth.key_register import (
     FileRegister,
     Filter,
@@ -41,12 +48,9 @@ from gateway.auth.key_register import (
     rotated,
 )
 from gateway.config import Config, models
-from gateway.store.records import Records, StoreUnavailable
-from gateway.stores.makers import UNUSABLE, makers
 from gateway.telemetry.traces.reader import TraceReader
 
 _USED_DAYS = 30
-_PAGE = 1000
 _ID = Parameter("id", "Id of the key.")
 _PROVIDER = Parameter("provider", "Name of the provider. Default: the first of type `api_key`.")
 _FILTERS = (
@@ -60,7 +64,7 @@ _FILTERS = (
         {"type": "string", "enum": ["usable", "suspended", "expired", "revoked"]},
     ),
     Parameter("text", "Only the keys with this text in id, owner, tenant, team or a tag."),
-    Parameter("limit", "Most keys of each provider; default: 1000.", {"type": "integer"}),
+    LIMIT,
     Parameter("after", "Value of `next` from the previous page, with `provider`."),
 )
 _REFUSALS = {
@@ -98,9 +102,7 @@ class KeysApi:
         query = request.query
         names = ("owner", "team", "tag", "state", "text")
         wanted = Filter(**{name: query[name] for name in names if query.get(name)})
-        limit = query.get("limit", str(_PAGE))
-        if not limit.isdecimal() or not 0 < int(limit) <= _PAGE:
-            raise web.HTTPBadRequest(reason=f"limit: send a number from 1 to {_PAGE}")
+        limit = limit_of(request)
         only = query.get("provider")
         if only is not None:
             self._register(only)
@@ -115,7 +117,7 @@ class KeysApi:
                     wanted,
                     now,
                     after=query.get("after", "") if only else "",
-                    limit=int(limit),
+                    limit=limit,
                 )
                 kept_in = "store" if options.file is None else "file"
                 rows = [self._document(key, used) for key in keys]
@@ -136,9 +138,11 @@ class KeysApi:
             order = parsed(key_documents.KeyOrder, await request.read())
             secret, key = made(order, self.now())
         register = self._register(request.query.get("provider"))
-        await self._check(key)
+        with orders():
+            check_key(self.config(), key)
+        await self._check_team(key.team)
         with storage():
-            await register.put(key)
+            await register.add(key)
         after = {name: value for name, value in document(key, self.now()).items() if value}
         Audit(self.logger).note(
             request, "key_created", None, after, id=key.id, owner=key.owner, tenant=key.tenant
@@ -151,20 +155,22 @@ class KeysApi:
         "Change the settings of a key. They take effect within a second.",
         returns=key_documents.ChangedKey,
         body=key_documents.KeyChange,
-        parameters=(_ID, _PROVIDER),
-        errors={**_REFUSALS, 409: "The key is revoked."},
+        parameters=(_ID, _PROVIDER, VERSION),
+        errors={**_REFUSALS, 409: f"The key is revoked. {CHANGED}"},
     )
     async def _change(self, request: web.Request) -> web.Response:
         with orders():
             order = parsed(key_documents.KeyChange, await request.read())
-        register = self._register(request.query.get("provider"))
-        old = await self._found(register, request)
-        if old.revoked is not None:
-            raise web.HTTPConflict(reason="the key is revoked: create another")
-        with orders():
+        await self._check_team(order.team)
+
+        def change(old: ApiKey) -> ApiKey:
+            check_version(request, stored_keys.dump(old))
+            _must_stand(old)
             new = changed(old, order, self.now())
-        await self._check(new)
-        return await self._put(request, register, old, new, "key_changed")
+            check_key(self.config(), new)
+            return new
+
+        return await self._edit(request, change, "key_changed")
 
     @Operation(
         "POST",
@@ -201,13 +207,20 @@ class KeysApi:
         with orders():
             order = parsed(key_documents.KeyRotation, await request.read())
             overlap = lifetime("overlap", order.overlap)
-        register = self._register(request.query.get("provider"))
-        old, now = await self._found(register, request), self.now()
-        if not old.usable(now):
-            raise web.HTTPConflict(reason=f"the key is {old.state(now)}: create another")
-        secret, new, ending = rotated(old, now, overlap)
+        register, now = self._register(request.query.get("provider")), self.now()
+        made: list[tuple[str, ApiKey]] = []
+
+        def rotate(old: ApiKey) -> tuple[ApiKey, ApiKey]:
+            if not old.usable(now):
+                raise web.HTTPConflict(reason=f"the key is {old.state(now)}: create another")
+            secret, new, ending = rotated(old, now, overlap)
+            made.append((secret, new))
+            return ending, new
+
         with storage():
-            await register.put(new, ending)
+            found = await register.edit(request.match_info["id"], rotate)
+        old, ending = _existing(found)
+        secret, new = made[-1]
         before, after = difference(old, ending)
         Audit(self.logger).note(
             request, "key_rotated", before, after, id=old.id, owner=old.owner, to=new.id
@@ -223,10 +236,10 @@ class KeysApi:
         errors={404: _REFUSALS[404], 503: _REFUSALS[503]},
     )
     async def _revoke(self, request: web.Request) -> web.Response:
-        register = self._register(request.query.get("provider"))
-        key = await self._found(register, request)
-        if key.revoked is None:
-            await self._put(request, register, key, key.revoke(self.now()), "key_revoked")
+        def revoke(key: ApiKey) -> ApiKey:
+            return key if key.revoked is not None else key.revoke(self.now())
+
+        await self._edit(request, revoke, "key_revoked")
         return answer({})
 
     # -- what they share ---------------------------------------------------------------------
@@ -251,41 +264,34 @@ class KeysApi:
             raise web.HTTPServiceUnavailable(reason=reason)
         return StoreRegister(lambda: opened_records(self.config()), name)
 
-    @staticmethod
-    async def _found(register: KeyRegister, request: web.Request) -> ApiKey:
-        with storage():
-            key = await register.get(request.match_info["id"])
-        if key is None:
-            raise web.HTTPNotFound(reason="there is no key with this id")
-        return key
-
-    async def _check(self, key: ApiKey) -> None:
-        """Check what a key names. Raise HTTPBadRequest."""
-        config = self.config()
-        with orders():
-            check_key(config, key)
-            if key.team is not None and not await has_team(config, key.team):
-                raise BadOrder("team: there is no such team")
+    async def _check_team(self, name: str | None) -> None:
+        """Check that there is a team, if one is named. Raise HTTPBadRequest."""
+        if name is not None and self.config().store.location.is_shared:
+            with orders():
+                if not await has_team(self.config(), name):
+                    raise BadOrder("team: there is no such team")
 
     async def _set_suspended(
         self, request: web.Request, since: datetime | None, event: str
     ) -> web.Response:
-        register = self._register(request.query.get("provider"))
-        old = await self._found(register, request)
-        if old.revoked is not None:
-            raise web.HTTPConflict(reason="the key is revoked: create another")
-        if (old.suspended is None) is (since is None):
-            return answer({"key": self._document(old, {})})
-        return await self._put(request, register, old, replace(old, suspended=since), event)
+        def suspend(key: ApiKey) -> ApiKey:
+            _must_stand(key)
+            is_as_wanted = (key.suspended is None) is (since is None)
+            return key if is_as_wanted else replace(key, suspended=since)
 
-    async def _put(
-        self, request: web.Request, register: KeyRegister, old: ApiKey, new: ApiKey, event: str
+        return await self._edit(request, suspend, event)
+
+    async def _edit(
+        self, request: web.Request, change: Callable[[ApiKey], ApiKey], event: str
     ) -> web.Response:
-        """Store a changed key, and write the audit line."""
-        with storage():
-            await register.put(new)
-        before, after = difference(old, new)
-        Audit(self.logger).note(request, event, before, after, id=new.id, owner=new.owner)
+        """Change a key, and write the audit line if it is not as it was."""
+        register = self._register(request.query.get("provider"))
+        with storage(), orders():
+            found = await register.edit(request.match_info["id"], lambda key: [change(key)])
+        old, new = _existing(found)
+        if new != old:
+            before, after = difference(old, new)
+            Audit(self.logger).note(request, event, before, after, id=new.id, owner=new.owner)
         return answer({"key": self._document(new, {})})
 
     async def _used(self) -> Mapping[str, Mapping[str, Any]]:
@@ -316,11 +322,6 @@ class KeysApi:
         return {**document(key, self.now()), **used.get(key.id, unused)}
 
 
-def opened_records(config: Config) -> Records:
-    """Open the records of the configuration's store."""
-    return makers(config.store.location).open_records(config.store.location)
-
-
 async def has_team(config: Config, name: str) -> bool:
     """Tell whether there is a team. Raise HTTPServiceUnavailable."""
     with storage():
@@ -329,21 +330,14 @@ async def has_team(config: Config, name: str) -> bool:
     return value is not None and holders.parse(value) is not None
 
 
-@contextmanager
-def orders() -> Iterator[None]:
-    """Turn BadOrder into HTTPBadRequest."""
-    try:
-        yield
-    except BadOrder as exc:
-        raise web.HTTPBadRequest(reason=str(exc)) from None
+def _existing(found: tuple[ApiKey, ApiKey] | None) -> tuple[ApiKey, ApiKey]:
+    """Return a key before and after a change. Raise HTTPNotFound."""
+    if found is None:
+        raise web.HTTPNotFound(reason="there is no key with this id")
+    return found
 
 
-@contextmanager
-def storage() -> Iterator[None]:
-    """Turn failures of the file or the store into HTTPServiceUnavailable."""
-    try:
-        yield
-    except (BadKeyFile, StoreUnavailable, sqlite3.Error, *UNUSABLE) as exc:
-        why = " ".join(str(exc).split())
-        reason = f"the keys cannot be read or written: {why}"
-        raise web.HTTPServiceUnavailable(reason=reason) from exc
+def _must_stand(key: ApiKey) -> None:
+    """Raise HTTPConflict if a key is revoked."""
+    if key.revoked is not None:
+        raise web.HTTPConflict(reason="the key is revoked: create another")

@@ -12,12 +12,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 from gateway.store.record_cache import CAP, NotCached, RecordCache
-from gateway.store.records import Records
+from gateway.store.records import Records, StoreUnavailable
 
 KIND = "holder"
 """Kind of the records."""
 _TOMBSTONE_S = 86_400.0
 """Time for which a deleted record stays, so that every gateway learns of its end."""
+
+_EDITS = 100
+"""Attempts to change a record that others change at the same time."""
 
 HolderKind = Literal["team", "user"]
 TEAM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -74,6 +77,23 @@ def parse(value: bytes) -> Holder | None:
 async def put(records: Records, holder: Holder) -> None:
     """Store a new or changed holder. Raise StoreUnavailable."""
     await records.put(KIND, holder.key, holder.dump())
+
+
+async def edit(
+    records: Records, kind: HolderKind, name: str, change: Callable[[Holder | None], Holder]
+) -> tuple[Holder | None, Holder]:
+    """Replace a holder by what `change` returns for it; its argument is None if there is none.
+    Return the holder before and after. `change` is called again if somebody else changes the holder
+    at the same time, so that no change is lost. Raise StoreUnavailable.
+    """
+    key = key_of(kind, name)
+    for _ in range(_EDITS):
+        value = await records.get(KIND, key)
+        before = None if value is None else parse(value)
+        after = change(before)
+        if await records.replace(KIND, key, value, after.dump()):
+            return before, after
+    raise StoreUnavailable("others change it all the time")
 
 
 async def remove(records: Records, holder: Holder) -> None:

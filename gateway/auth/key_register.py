@@ -13,11 +13,17 @@ from typing import Protocol
 from gateway.auth import stored_keys
 from gateway.auth.api_key import ApiKey, generate
 from gateway.auth.key_file import editing, read
-from gateway.store.records import Records
+from gateway.store.records import Records, StoreUnavailable
 
 _PAGE = 1000
 _SCANNED = 20_000
 """Number of keys after which a call returns what it has found."""
+_EDITS = 100
+"""Attempts to change a record that others change at the same time."""
+
+
+Edit = Callable[[ApiKey], Sequence[ApiKey]]
+"""Function that returns a changed key, and new keys."""
 
 
 class KeyRegister(Protocol):
@@ -29,8 +35,14 @@ class KeyRegister(Protocol):
     async def page(self, after: str, limit: int) -> Sequence[ApiKey]:
         """Return the first `limit` keys whose ids are greater than `after`, in order of the ids."""
 
-    async def put(self, *keys: ApiKey) -> None:
-        """Store new or changed keys."""
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key."""
+
+    async def edit(self, key_id: str, edit: Edit) -> tuple[ApiKey, ApiKey] | None:
+        """Replace a key by the first of the keys that `edit` returns for it, and store the others,
+        which are new. Return the key before and after, or None if there is none. `edit` is called
+        again if somebody else changes the key at the same time, so that no change is lost.
+        """
 
 
 class FileRegister:
@@ -46,12 +58,24 @@ class FileRegister:
         keys = await asyncio.to_thread(read, self._path)
         return [keys[key_id] for key_id in sorted(keys) if key_id > after][:limit]
 
-    async def put(self, *keys: ApiKey) -> None:
-        await asyncio.to_thread(self._put, keys)
+    async def add(self, key: ApiKey) -> None:
+        await asyncio.to_thread(self._add, key)
 
-    def _put(self, keys: tuple[ApiKey, ...]) -> None:
-        with editing(self._path) as known:
-            known.update((key.id, key) for key in keys)
+    async def edit(self, key_id: str, edit: Edit) -> tuple[ApiKey, ApiKey] | None:
+        return await asyncio.to_thread(self._edit, key_id, edit)
+
+    def _add(self, key: ApiKey) -> None:
+        with editing(self._path) as keys:
+            keys[key.id] = key
+
+    def _edit(self, key_id: str, edit: Edit) -> tuple[ApiKey, ApiKey] | None:
+        with editing(self._path) as keys:
+            old = keys.get(key_id)
+            if old is None:
+                return None
+            changed = edit(old)
+            keys.update((key.id, key) for key in changed)
+        return old, changed[0]
 
 
 class StoreRegister:
@@ -78,10 +102,25 @@ class StoreRegister:
                 after = max(page)
         return found
 
-    async def put(self, *keys: ApiKey) -> None:
+    async def add(self, key: ApiKey) -> None:
         async with opened(self._open_records) as records:
-            for key in keys:
-                await stored_keys.put(records, self._provider, key)
+            await stored_keys.put(records, self._provider, key)
+
+    async def edit(self, key_id: str, edit: Edit) -> tuple[ApiKey, ApiKey] | None:
+        async with opened(self._open_records) as records:
+            for _ in range(_EDITS):
+                value = await records.get(self._kind, key_id)
+                old = None if value is None else stored_keys.parse(value)
+                if old is None:
+                    return None
+                new, *others = edit(old)
+                for key in others:
+                    await stored_keys.put(records, self._provider, key)
+                if await records.replace(self._kind, key_id, value, stored_keys.dump(new)):
+                    return old, new
+                for key in others:
+                    await records.take(self._kind, key.id)
+        raise StoreUnavailable("others change the key all the time")
 
 
 @asynccontextmanager

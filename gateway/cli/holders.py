@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +69,7 @@ def _add(commands: Commands, kind: HolderKind, text: str) -> None:
 
 
 def _set(arguments: argparse.Namespace) -> int:
-    config, before = _loaded(arguments), None
+    config = _loaded(arguments)
     fields: dict[str, Any] = {}
     if arguments.models is not None:
         fields["models"] = [name for name in arguments.models.split(",") if name] or None
@@ -79,13 +80,15 @@ def _set(arguments: argparse.Namespace) -> int:
     if arguments.kind == "team":
         fields["user_keys"] = arguments.own_keys
         fields["key_lifetime"] = arguments.own_keys_expire
-    before = _find(config, arguments)
+
+    def settle(before: Holder | None) -> Holder:
+        return ordered(config, arguments.kind, arguments.name, fields, before, _now())
+
     try:
-        after = ordered(config, arguments.kind, arguments.name, fields, before, _now())
+        before, _ = _edited(config, arguments, settle)
     except BadOrder as exc:
         place, _, why = str(exc).partition(": ")
         raise WrongUsage(f"{place if place == 'name' else option_of(place)}: {why}") from exc
-    with_records(config.store, lambda records: holders.put(records, after))
     print(f"{arguments.name}: {'created' if before is None else 'changed'}")
     return 0
 
@@ -129,21 +132,32 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _set_suspended(arguments: argparse.Namespace, since: datetime | None) -> int:
-    config = _loaded(arguments)
-    holder = _found(config, arguments)
-    if (holder.suspended is None) is not (since is None):
-        changed = holder.model_copy(update={"suspended": since})
-        with_records(config.store, lambda records: holders.put(records, changed))
-    print(f"{holder.name}: {'resumed' if since is None else 'suspended'}")
+    def suspend(before: Holder | None) -> Holder:
+        found = _existing(before, arguments)
+        is_as_wanted = (found.suspended is None) is (since is None)
+        return found if is_as_wanted else found.model_copy(update={"suspended": since})
+
+    _edited(_loaded(arguments), arguments, suspend)
+    print(f"{arguments.name}: {'resumed' if since is None else 'suspended'}")
     return 0
 
 
 def _delete(arguments: argparse.Namespace) -> int:
     config = _loaded(arguments)
-    holder = _found(config, arguments)
+    kind, name = arguments.kind, arguments.name
+    found = with_records(config.store, lambda records: find(records, kind, name))
+    holder = _existing(found, arguments)
     with_records(config.store, lambda records: holders.remove(records, holder))
     print(f"{holder.name}: deleted")
     return 0
+
+
+def _edited(
+    config: Config, arguments: argparse.Namespace, change: Callable[[Holder | None], Holder]
+) -> tuple[Holder | None, Holder]:
+    """Change the team or user that the arguments name, and return it before and after."""
+    kind, name = arguments.kind, arguments.name
+    return with_records(config.store, lambda records: holders.edit(records, kind, name, change))
 
 
 def _loaded(arguments: argparse.Namespace) -> Config:
@@ -154,16 +168,11 @@ def _loaded(arguments: argparse.Namespace) -> Config:
     return config
 
 
-def _find(config: Config, arguments: argparse.Namespace) -> Holder | None:
-    kind, name = arguments.kind, arguments.name
-    return with_records(config.store, lambda records: find(records, kind, name))
-
-
-def _found(config: Config, arguments: argparse.Namespace) -> Holder:
-    found = _find(config, arguments)
-    if found is None:
+def _existing(holder: Holder | None, arguments: argparse.Namespace) -> Holder:
+    """Return a team or user. Raise WrongUsage if there is none."""
+    if holder is None:
         raise WrongUsage(f"there is no {arguments.kind} '{arguments.name}'")
-    return found
+    return holder
 
 
 def _now() -> datetime:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.admin.holder_orders import find
 from gateway.admin.key_documents import KeyChange, KeyOrder
 from gateway.admin.key_orders import (
     BadOrder,
@@ -22,9 +23,10 @@ from gateway.admin.key_orders import (
     made,
     parsed,
 )
-from gateway.auth import api_key, holders
+from gateway.auth import api_key
 from gateway.auth.api_key import ApiKey
 from gateway.auth.key_register import (
+    Edit,
     FileRegister,
     Filter,
     KeyRegister,
@@ -141,8 +143,10 @@ def _create(arguments: argparse.Namespace) -> int:
     register = _register(config, arguments.provider)
     with _usage(arguments):
         secret, key = made(parsed(KeyOrder, _settings(arguments)), _now())
-        _check(config, key, arguments)
-    _run(register.put(key))
+        _check_names(config, key, arguments)
+    if key.team is not None:
+        _check_team(config, key.team)
+    _run(register.add(key))
     print(secret)
     return 0
 
@@ -180,62 +184,75 @@ def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
 
 def _change(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    register, key = _found(config, arguments)
-    _must_stand(key)
     with _usage(arguments):
-        new = changed(key, parsed(KeyChange, _settings(arguments)), _now())
-        _check(config, new, arguments)
-    _run(register.put(new))
-    print(f"{key.id}: changed")
+        order = parsed(KeyChange, _settings(arguments))
+    if order.team is not None:
+        _check_team(config, order.team)
+
+    def change(key: ApiKey) -> ApiKey:
+        _must_stand(key)
+        with _usage(arguments):
+            new = changed(key, order, _now())
+            _check_names(config, new, arguments)
+        return new
+
+    new = _edited(config, arguments, lambda key: [change(key)])
+    print(f"{new.id}: changed")
     return 0
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    register, key = _found(load(arguments.config), arguments)
-    now = _now()
+    now, secrets = _now(), []
     with _usage(arguments):
         overlap = lifetime("overlap", arguments.overlap)
-    if not key.usable(now):
-        raise WrongUsage(f"key '{key.id}' is {key.state(now)}: create another")
-    secret, new, ending = rotated(key, now, overlap)
-    _run(register.put(new, ending))
-    print(secret)
+
+    def rotate(key: ApiKey) -> tuple[ApiKey, ApiKey]:
+        if not key.usable(now):
+            raise WrongUsage(f"key '{key.id}' is {key.state(now)}: create another")
+        secret, new, ending = rotated(key, now, overlap)
+        secrets.append(secret)
+        return ending, new
+
+    _edited(load(arguments.config), arguments, rotate)
+    print(secrets[-1])
     return 0
 
 
 def _suspend(arguments: argparse.Namespace) -> int:
-    register, key = _found(load(arguments.config), arguments)
-    _must_stand(key)
-    if key.suspended is None:
-        _run(register.put(replace(key, suspended=_now())))
+    key = _edited(load(arguments.config), arguments, lambda key: [_suspended(key, _now())])
     print(f"{key.id}: suspended")
     return 0
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    register, key = _found(load(arguments.config), arguments)
-    _must_stand(key)
-    _run(register.put(replace(key, suspended=None)))
-    print(f"{key.id}: {replace(key, suspended=None).state(_now())}")
+    key = _edited(load(arguments.config), arguments, lambda key: [_suspended(key, None)])
+    print(f"{key.id}: {key.state(_now())}")
     return 0
 
 
+def _suspended(key: ApiKey, since: datetime | None) -> ApiKey:
+    """Return a key that is suspended since a time; None: resumed. Raise WrongUsage if revoked."""
+    _must_stand(key)
+    return key if (key.suspended is None) is (since is None) else replace(key, suspended=since)
+
+
 def _revoke(arguments: argparse.Namespace) -> int:
-    register, key = _found(load(arguments.config), arguments)
-    if key.revoked is None:
-        _run(register.put(key.revoke(_now())))
+    def revoke(key: ApiKey) -> ApiKey:
+        return key if key.revoked is not None else key.revoke(_now())
+
+    key = _edited(load(arguments.config), arguments, lambda key: [revoke(key)])
     print(f"{key.id}: revoked")
     return 0
 
 
-def _found(config: Config, arguments: argparse.Namespace) -> tuple[KeyRegister, ApiKey]:
+def _edited(config: Config, arguments: argparse.Namespace, edit: Edit) -> ApiKey:
+    """Change the key that the arguments name, and return it. Raise WrongUsage."""
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
-    register = _register(config, arguments.provider)
-    key = _run(register.get(key_id))
-    if key is None:
+    found = _run(_register(config, arguments.provider).edit(key_id, edit))
+    if found is None:
         raise WrongUsage(f"there is no key with id '{key_id}'")
-    return register, key
+    return found[1]
 
 
 def _must_stand(key: ApiKey) -> None:
@@ -243,7 +260,8 @@ def _must_stand(key: ApiKey) -> None:
         raise WrongUsage("the key is revoked: create another")
 
 
-def _check(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
+def _check_names(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
+    """Check that the configuration has what a key names. Raise WrongUsage or BadOrder."""
     for kind, names, known in (
         ("model", key.models or (), config.models),
         ("limit", key.limits, config.limits),
@@ -253,11 +271,14 @@ def _check(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
             if name not in known:
                 raise WrongUsage(f"there is no {kind} '{name}' in {arguments.config}")
     check_key(config, key)
-    if key.team is not None:
-        place = holders.key_of("team", key.team)
-        value = with_records(config.store, lambda records: records.get(holders.KIND, place))
-        if value is None or holders.parse(value) is None:
-            raise WrongUsage(f"there is no team '{key.team}'; see `gateway teams create`")
+
+
+def _check_team(config: Config, name: str) -> None:
+    """Check that there is a team, if the store has teams. Raise WrongUsage."""
+    if config.store.location.is_shared:
+        team = with_records(config.store, lambda records: find(records, "team", name))
+        if team is None:
+            raise WrongUsage(f"there is no team '{name}'; see `gateway teams set`")
 
 
 def _register(config: Config, name: str | None) -> KeyRegister:

@@ -33,6 +33,11 @@ class Records(Protocol):
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
         """Store a value, replacing any previous one. It expires after `ttl_s` seconds, if given."""
 
+    async def replace(self, kind: str, key: str, before: bytes | None, value: bytes) -> bool:
+        """Store a value that does not expire, if the present one is `before`; None: if there is
+        none. Return whether it was stored.
+        """
+
     async def take(self, kind: str, key: str) -> bytes | None:
         """Remove a value and return it. If several callers try, one gets it; others get None."""
 

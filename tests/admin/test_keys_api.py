@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,33 @@ async def test_what_a_key_cannot_have_says_which_field_is_wrong(
         await admin(gateway, "DELETE", path)
         for method, place in (("PATCH", path), ("POST", f"{path}/suspend")):
             assert (await admin(gateway, method, place, {})).status == 409
+
+
+@pytest.mark.parametrize("kept_in", ["file", "store"])
+async def test_changes_of_one_key_at_once_are_all_kept(
+    start_gateway_process: StartGatewayProcess, tmp_path: Path, kept_in: str
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await started(start_gateway_process, upstream, tmp_path, kept_in)
+        made_key = await made(gateway, "/api/keys", {"owner": "ann"})
+        path = f"/api/keys/{made_key['key']['id']}"
+        changes: list[dict[str, Any]] = [
+            {"tenant": "acme"},
+            {"tier": "gold"},
+            {"tags": ["ci"]},
+            {"models": ["m"]},
+            {"scopes": ["read"]},
+            {"allowance": {"requests": "5/minute"}},
+        ]
+        answers = await asyncio.gather(
+            *(admin(gateway, "PATCH", path, one) for one in changes),
+            admin(gateway, "POST", f"{path}/suspend"),
+        )
+        assert {response.status for response in answers} == {200}
+        (key,) = (await told(gateway, "/api/keys"))["providers"][0]["keys"]
+        for change in changes:
+            assert {**key, "allowance": {"requests": key["allowance"]["requests"]}} | change == {
+                **key,
+                "allowance": {"requests": "5/minute"},
+            }
+        assert key["state"] == "suspended"

@@ -131,3 +131,22 @@ async def test_a_kind_without_records_has_a_mark(records: Records) -> None:
     await records.put("a", "x", b"1")
     found = await records.changes("a", empty.mark)
     assert found.keys in (None, ["x"])
+
+
+async def test_a_value_is_replaced_only_if_nobody_replaced_it_before(records: Records) -> None:
+    assert not await records.replace("a", "x", b"0", b"1")
+    assert await records.replace("a", "x", None, b"1")
+    assert not await records.replace("a", "x", None, b"2")
+    assert not await records.replace("a", "x", b"", b"2")
+    mark = (await records.changes("a", None)).mark
+    assert not await records.replace("a", "x", b"0", b"2")
+    assert await records.changes("a", mark) == Changes(mark, [])
+    assert await records.replace("a", "x", b"1", b"\0\xff")
+    assert (await records.changes("a", mark)).keys == ["x"]
+    assert await records.get("a", "x") == b"\0\xff"
+    # A record that expires is replaced by one that stays.
+    await records.put("a", "y", b"null", 60.0)
+    assert await records.replace("a", "y", b"null", b"1")
+    assert await records.page("a", "x", 9) == {"y": b"1"}
+    done = await asyncio.gather(*(records.replace("a", "z", None, b"%d" % n) for n in range(20)))
+    assert sum(done) == 1

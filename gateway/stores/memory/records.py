@@ -36,6 +36,12 @@ class MemoryRecords:
         if len(changed) > CHANGES_CAP:
             del changed[next(iter(changed))]
 
+    async def replace(self, kind: str, key: str, before: bytes | None, value: bytes) -> bool:
+        if await self.get(kind, key) != before:
+            return False
+        await self.put(kind, key, value)
+        return True
+
     async def take(self, kind: str, key: str) -> bytes | None:
         value, until = self._values.pop((kind, key), (None, 0.0))
         return value if until > self._now() else None

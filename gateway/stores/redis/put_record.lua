@@ -1,8 +1,18 @@
 -- Keeps a record, its place in the index of its kind, a new version of the kind, and its place in the
 -- changes; all at once.
 -- KEYS: the record, the index, the version, the changed records by number, the state of the changes.
--- ARGV: the record's key, its value, its time to live in ms, or 0, and how many changes are kept.
+-- ARGV: the record's key, its value, its time to live in ms, or 0, how many changes are kept, whether
+-- the present value is compared (1 or 0), whether there has to be one, and what it has to be.
+-- Returns 1 if the record was stored.
 -- Everything expires with the last record of its kind, unless one stays for ever.
+if ARGV[5] == '1' then
+  local present = redis.call('GET', KEYS[1])
+  if ARGV[6] == '1' then
+    if present ~= ARGV[7] then return 0 end
+  elseif present then
+    return 0
+  end
+end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl_ms = tonumber(ARGV[3])

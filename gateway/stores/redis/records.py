@@ -26,9 +26,17 @@ class RedisRecords:
 
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
         ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
+        await self._put(kind, key, value, ttl_ms, 0)
+
+    async def replace(self, kind: str, key: str, before: bytes | None, value: bytes) -> bool:
+        return await self._put(kind, key, value, 0, 1, int(before is not None), before or b"")
+
+    async def _put(self, kind: str, key: str, value: bytes, ttl_ms: int, *compared: object) -> bool:
         async with answering_within(self._timeout_s):
             keys = (_record(kind, key), _index(kind), *_feed(kind))
-            await self._client.eval(_PUT, len(keys), *keys, key, value, ttl_ms, CHANGES_CAP)
+            given = (key, value, ttl_ms, CHANGES_CAP, *compared)
+            stored: int = await self._client.eval(_PUT, len(keys), *keys, *given)
+        return bool(stored)
 
     async def take(self, kind: str, key: str) -> bytes | None:
         async with answering_within(self._timeout_s):

@@ -53,17 +53,21 @@ class SqliteRecords:
 
         def put(db: sqlite3.Connection) -> None:
             with _writing(db):
-                db.execute("DELETE FROM records WHERE until <= ?", (now,))
-                db.execute(
-                    "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (kind, key, value, until)
-                )
-                db.execute(
-                    "INSERT INTO versions VALUES (?, 1) "
-                    "ON CONFLICT (kind) DO UPDATE SET version = version + 1",
-                    (kind,),
-                )
+                _put(db, now, kind, key, value, until)
 
         await self._run(put)
+
+    async def replace(self, kind: str, key: str, before: bytes | None, value: bytes) -> bool:
+        now = self._now()
+
+        def replace(db: sqlite3.Connection) -> bool:
+            with _writing(db):
+                if _get(db, now, kind, key) != before:
+                    return False
+                _put(db, now, kind, key, value, None)
+                return True
+
+        return await self._run(replace)
 
     async def take(self, kind: str, key: str) -> bytes | None:
         row = await self._run(
@@ -85,14 +89,7 @@ class SqliteRecords:
         return {key: bytes(value) for key, value in rows}
 
     async def get(self, kind: str, key: str) -> bytes | None:
-        row = await self._run(
-            lambda db: db.execute(
-                "SELECT value FROM records WHERE kind = ? AND key = ? "
-                "AND (until IS NULL OR until > ?)",
-                (kind, key, self._now()),
-            ).fetchone()
-        )
-        return None if row is None else bytes(row[0])
+        return await self._run(lambda db: _get(db, self._now(), kind, key))
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
         rows = await self._run(
@@ -148,3 +145,22 @@ def _writing(db: sqlite3.Connection) -> Iterator[None]:
     with db:
         db.execute("BEGIN IMMEDIATE")
         yield
+
+
+def _get(db: sqlite3.Connection, now: float, kind: str, key: str) -> bytes | None:
+    row = db.execute(
+        "SELECT value FROM records WHERE kind = ? AND key = ? AND (until IS NULL OR until > ?)",
+        (kind, key, now),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _put(
+    db: sqlite3.Connection, now: float, kind: str, key: str, value: bytes, until: float | None
+) -> None:
+    db.execute("DELETE FROM records WHERE until <= ?", (now,))
+    db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (kind, key, value, until))
+    db.execute(
+        "INSERT INTO versions VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET version = version + 1",
+        (kind,),
+    )
