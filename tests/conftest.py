@@ -27,6 +27,7 @@ from tests.support.gateway import (
     StartGateway,
     StartGatewayProcess,
 )
+from tests.support.limit_stores import make_patient
 from tests.support.nginx import Nginx, StartNginx
 from tests.support.prometheus import Prometheus, StartPrometheus
 from tests.support.redis import Redis, StartRedis
@@ -72,6 +73,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run long tests first, so that no single test is waited for at the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture
+def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit stores of this process wait for their answers, though the machine is busy."""
+    make_patient(monkeypatch)
 
 
 @pytest.fixture

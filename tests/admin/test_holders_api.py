@@ -18,9 +18,8 @@ from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_co
 from tests.support.redis import StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
-_PATIENCE_S = 10.0
 USAGE = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 PATIENT = """
 from gateway.stores.redis.limits import RedisLimits
@@ -74,7 +73,7 @@ async def until_every_worker(gateway: GatewayProcess, secret: str, wanted: int) 
         )
         return {response.status for response in found}
 
-    await asked_until(statuses, lambda found: found == {wanted}, patience_s=_PATIENCE_S)
+    await asked_until(statuses, lambda found: found == {wanted}, patience_s=PATIENCE_S)
 
 
 async def outcomes(gateway: GatewayProcess, secret: str, count: int) -> Counter[str]:
@@ -201,7 +200,7 @@ async def test_two_replicas_count_a_team_to_the_unit_and_change_it_within_a_seco
             await asked_until(
                 lambda gateway=gateway: chat(gateway, secret),  # type: ignore[misc]
                 lambda answer: answer.value("ratelimit") is not None,
-                patience_s=_PATIENCE_S,
+                patience_s=PATIENCE_S,
             )
             counted += 1
         at_once = await asyncio.gather(*(outcomes(gateway, secret, 30) for gateway in (one, other)))
@@ -214,7 +213,7 @@ async def test_two_replicas_count_a_team_to_the_unit_and_change_it_within_a_seco
         began = loop.time()
         await put(one, "/api/teams/search", {})
         await asked_until(
-            lambda: chat(other, secret), lambda answer: answer.status == 200, patience_s=_PATIENCE_S
+            lambda: chat(other, secret), lambda answer: answer.status == 200, patience_s=PATIENCE_S
         )
         assert loop.time() - began < 1.5, "within a second, on a machine that is busy"
         assert (await admin(other, "POST", "/api/teams/search/suspend")).json()["suspended"]

@@ -12,9 +12,8 @@ from tests.support.admin import admin, told, until
 from tests.support.client import ask, request
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
-_PATIENCE_S = 10.0
 USAGE = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
 
@@ -46,7 +45,7 @@ async def status(gateway: GatewayProcess, secret: str) -> int:
 async def until_status(gateway: GatewayProcess, secret: str, wanted: int) -> None:
     """Wait until a key is known, or no longer: every worker reads keys twice a second."""
     await asked_until(
-        lambda: status(gateway, secret), lambda found: found == wanted, patience_s=_PATIENCE_S
+        lambda: status(gateway, secret), lambda found: found == wanted, patience_s=PATIENCE_S
     )
 
 

@@ -13,6 +13,7 @@ from gateway.client_connection import Branch
 from gateway.dialects import DIALECTS
 from gateway.errors import Draining
 from gateway.load.backlog import Backlog
+from tests.support.waiting import PATIENCE_S
 
 MANY = 2000
 EVENT = b"data: 1\n\n"
@@ -69,7 +70,7 @@ class Rig:
 
     async def end(self) -> None:
         """Return when the last message was said."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await self.ended
 
     @property

@@ -20,9 +20,7 @@ from tests.support.examples import EXAMPLES, HELLO, Prepare, sent
 from tests.support.gateway import StartGateway
 from tests.support.issuer import Issuer
 from tests.support.upstream import ScriptedUpstream, json_reply
-from tests.support.waiting import asked_until
-
-_PATIENCE_S = 10.0
+from tests.support.waiting import PATIENCE_S, asked_until
 
 
 async def test_two_vllm_servers_answer_under_one_name(prepare: Prepare) -> None:
@@ -149,7 +147,7 @@ async def test_a_key_is_told_what_is_left_of_its_limits(prepare: Prepare, tmp_pa
         answer = await asked_until(
             lambda: http.post("/v1/chat/completions", json=body),
             lambda answer: answer.status_code != 503,
-            patience_s=_PATIENCE_S,
+            patience_s=PATIENCE_S,
         )
     assert answer.status_code == 200
     assert '"per-key' in answer.headers["RateLimit"]

@@ -11,6 +11,7 @@ from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.stores.memory.limits import MemoryLimits
+from tests.support.waiting import PATIENCE_S
 
 SLOT = Demand(Kind.LEASE, "k", 1.0, 1.0, ttl_s=60.0, holder="h")
 
@@ -43,7 +44,7 @@ async def leases(store: Posted) -> AsyncIterator[Leases]:
 async def test_a_slot_is_renewed_until_it_is_released(leases: Leases, store: Posted) -> None:
     leases.keep(SLOT)
     assert len(leases) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert [await store.kinds.get() for _ in range(3)] == [Kind.RENEW] * 3
     leases.release(SLOT)
     assert len(leases) == 0

@@ -14,18 +14,14 @@ EVENT = re.compile(rb"id: ([0-9a-f]{34})\.([0-9]+)\n(.*?\n\n)", re.DOTALL)
 
 
 ALIVE_S, TICK_S = 1.5, 0.3
-LIMITS_S = 20.0
 IMPATIENT = f"""
-from functools import partial
-from gateway.stores.redis import makers, watched
+from gateway.stores.redis import watched
 from gateway.stores.redis.streams import sharing, written
 written.ALIVE_S = sharing.ALIVE_S = {ALIVE_S}
 watched.TICK_S = sharing.TICK_S = {TICK_S}
-makers.RedisLimits = partial(makers.RedisLimits, timeout_s={LIMITS_S})
 """
 """Runs first in a gateway process: one that says nothing is given up sooner, for tests to be
-short. Limits wait for Redis on a busy machine, too. The fixture `impatient` does the same to
-gateways in the test's event loop.
+short. The fixture `impatient` does the same to gateways in the test's event loop.
 """
 
 

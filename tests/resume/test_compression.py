@@ -11,6 +11,7 @@ from tests.support.client import RawClient
 from tests.support.codings import decoder
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.upstream import STREAM_HEAD, ScriptedUpstream, chunk, sse_reply, stepped_stream
+from tests.support.waiting import PATIENCE_S
 
 CODINGS = ["zstd", "br", "gzip"]
 
@@ -76,7 +77,7 @@ async def test_heartbeats_and_the_error_of_a_kept_stream_are_in_the_coding(
             await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
             await client.read_head()
             decode, read = decoder("gzip"), b""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while b": heartbeat\n" not in read:
                     read += decode(await client.read_chunk() or b"")
                 connection.reset()

@@ -23,12 +23,11 @@ from tests.support.upstream import (
     chunk,
     sse_reply,
 )
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
 _STREAMS = 66
 _EVENTS = 8
 _PACE_S = 0.03
-_LONGEST_S = 20.0
 _ALL_KEYS = 'return table.concat(redis.call("KEYS", "*"), " ")'
 
 
@@ -73,7 +72,7 @@ async def read_elsewhere(door: Door, stream: str) -> Response:
         assert answer.status != 503 or answer.value("retry-after") == b"1"
         return answer.status != 503
 
-    return await asked_until(lambda: ask(door, follow(stream)), is_read, patience_s=_LONGEST_S)
+    return await asked_until(lambda: ask(door, follow(stream)), is_read, patience_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("how", ["begins empty", "replica is promoted"])
@@ -87,7 +86,7 @@ async def test_every_stream_of_an_outage_can_be_resumed_at_another_replica(
         sentinel = await sentinel_of(start_redis, master)
         await replica_known(master, sentinel)
         url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
-    async with ScriptedUpstream(paced) as upstream, asyncio.timeout(3 * _LONGEST_S):
+    async with ScriptedUpstream(paced) as upstream, asyncio.timeout(3 * PATIENCE_S):
         doors = [await start_gateway(config(upstream, url)) for _ in range(2)]
         begun = asyncio.create_task(all_begun(doors))
         await upstream.wait_requests(_STREAMS // 3)
@@ -157,7 +156,7 @@ async def test_a_key_used_during_an_outage_is_known_to_all_replicas_afterwards(
         await asked_until(
             lambda: redis.command("EVAL", _ALL_KEYS, "0"),
             lambda keys: b":claim" in keys,
-            patience_s=_LONGEST_S,
+            patience_s=PATIENCE_S,
         )
         elsewhere = await ask(two, post(key))
         assert stream_id(elsewhere) == stream_id(first)
@@ -179,6 +178,6 @@ async def test_data_that_redis_has_lost_unnoticed_is_written_again(
             return answer.status == 200
 
         answer = await asked_until(
-            lambda: ask(two, follow(stream)), is_there, patience_s=_LONGEST_S, pause_s=0.1
+            lambda: ask(two, follow(stream)), is_there, patience_s=PATIENCE_S, pause_s=0.1
         )
     assert payload(answer.body) == [b"data: 1\n\n"]

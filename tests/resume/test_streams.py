@@ -10,6 +10,7 @@ from tests.resume.streams import ask, follow, post, stream_id
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, sse_reply
+from tests.support.waiting import PATIENCE_S
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -39,7 +40,7 @@ async def test_a_finished_stream_is_kept_for_its_time(start_gateway: StartGatewa
         )
         first = await ask(gateway, post("Idempotency-Key: k"))
         assert (await ask(gateway, follow(stream_id(first)))).status == 200
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await ask(gateway, follow(stream_id(first)))).status == 200:
                 pass
         assert gateway.server.runtime.streams.size_bytes == 0

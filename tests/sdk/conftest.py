@@ -23,7 +23,6 @@ ANSWER = "".join(tokens_of(PROMPT))
 """What the demo backend says to PROMPT, in every dialect, streamed or not."""
 
 _PACE_S = 0.001
-_PATIENCE_S = 5.0
 _POLL_S = 0.01
 _CLIENTS_OWN = ("OPENAI_", "ANTHROPIC_", "OLLAMA_")
 

@@ -105,7 +105,7 @@ async def test_a_redis_that_is_gone_is_an_unavailable_store(start_redis: StartRe
 
 async def test_a_cluster_keeps_all_answers_on_one_node(start_redis: StartRedis) -> None:
     node, *_ = await cluster_of(start_redis)
-    one = RedisAnswers(f"redis+cluster://127.0.0.1:{node.port}", CAP_BYTES, timeout_s=5.0)
+    one = RedisAnswers(f"redis+cluster://127.0.0.1:{node.port}", CAP_BYTES, timeout_s=20.0)
     for key in ("a", "b", "c", "d"):
         await one.put(key, b"x" * 2000, LABELS, 60.0)
     assert [await one.get(key) is not None for key in ("a", "d")] == [False, True]

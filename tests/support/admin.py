@@ -8,9 +8,8 @@ from typing import Any
 
 from tests.support.client import Response, ask
 from tests.support.gateway import GatewayProcess
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
-_PATIENCE_S = 10.0
 _ANSWER_PATIENCE_S = 30.0
 """Seconds to wait for a response. A reload waits for a worker that is being replaced."""
 
@@ -39,4 +38,4 @@ async def until(gateway: GatewayProcess, path: str, wanted: Callable[[Any], bool
     async def document() -> Any:
         return (await admin(gateway, "GET", path)).json()
 
-    return await asked_until(document, wanted, patience_s=_PATIENCE_S, pause_s=0.02)
+    return await asked_until(document, wanted, patience_s=PATIENCE_S, pause_s=0.02)

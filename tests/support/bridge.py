@@ -13,11 +13,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.support.exchange import EVENTS
 from tests.support.gateway import LogLine, simple_config
 from tests.support.upstream import STREAM_HEAD, UpstreamConnection, chunk
+from tests.support.waiting import PATIENCE_S
 
 Message = dict[str, Any]
 ENDS = ("done", "error", "cancelled", "response")
 """Message types that end a generation."""
-_PATIENCE_S = 10.0
 
 
 def bridged(
@@ -60,7 +60,7 @@ class BridgeClient:
 
     async def hear(self) -> Message:
         """Return the next message."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             said: Message = json.loads(await self.connection.recv())
         self.seen.append(said)
         return said
@@ -83,7 +83,7 @@ class BridgeClient:
 
     async def closed(self) -> tuple[int, str]:
         """Wait for the close. Return its code and reason."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self.connection.wait_closed()
         return self.connection.close_code or 0, self.connection.close_reason or ""
 

@@ -9,9 +9,10 @@ from collections import Counter
 from contextlib import suppress
 from enum import Enum
 
+from tests.support.waiting import PATIENCE_S
+
 EVENTS = 20
 _PACE_S = 0.05
-_PATIENCE_S = 20.0
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -132,7 +133,7 @@ class Clients:
             number = f"{'s' if stream else 'u'}{next(self._numbers)}"
             began = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(PATIENCE_S):
                     answer = await self._ask(number, stream=stream)
             except TimeoutError:
                 answer = b"timeout"

@@ -19,10 +19,9 @@ from enum import Enum
 from typing import Any, cast
 
 from tests.support.block import AsyncBlock
+from tests.support.waiting import PATIENCE_S
 
 HOST = "gateway.test"
-PATIENCE_S = 10.0
-"""Seconds that a read waits before it reports what is missing."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ([\t\x20-\x7e\x80-\xff]*)")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")

@@ -12,11 +12,11 @@ from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.records import Question
 from gateway.upstream.discovery.source import EndpointSource, Found
 from tests.support.dns import DnsServer
+from tests.support.waiting import PATIENCE_S
 
 POLICY = AddressPolicy()
 LINK_LOCAL = "is link-local, where clouds keep their metadata"
 """Reason for which an address such as 169.254.169.254 is left out."""
-_PATIENCE_S = 5.0
 
 
 class Told:
@@ -38,7 +38,7 @@ class Told:
     async def round(self) -> float:
         """Let the source look once more. Return the pause that it wants then, in seconds."""
         self._go.set()
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._pauses.get()
 
     @property

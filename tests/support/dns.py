@@ -22,9 +22,9 @@ import dns.rdatatype
 import dns.rrset
 
 from tests.support.block import AsyncBlock
+from tests.support.waiting import PATIENCE_S
 
 _ATTEMPTS = 20
-_PATIENCE_S = 10.0
 
 
 class Fault(Enum):
@@ -94,7 +94,7 @@ class DnsServer(AsyncBlock):
 
     async def wait_for(self, name: str, kind: str) -> None:
         """Wait until a name and type have been asked for."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(asked[:2] == (name, kind) for asked in self.asked):
                 self._news.clear()
                 await self._news.wait()

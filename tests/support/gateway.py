@@ -27,10 +27,9 @@ from gateway.processes.sockets import bind
 from gateway.server.serving import Server
 from gateway.telemetry.logs.logger import make_logger
 from tests.support.fork_server import ForkedProcess, ForkServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 LogLine = dict[str, Any]
-_PATIENCE_S = 10.0
 _START_PATIENCE_S = 30.0
 _LEAK_GRACE_S = 10.0
 _STOP_GRACE_S = 2.0
@@ -99,7 +98,7 @@ class LogLines:
         return [line for line in self.lines if line.get("event") == "request"]
 
     async def wait_for(
-        self, predicate: Callable[[LogLine], bool], *, patience_s: float = _PATIENCE_S
+        self, predicate: Callable[[LogLine], bool], *, patience_s: float = PATIENCE_S
     ) -> LogLine:
         """Return the first line, past or future, that the predicate accepts. Raise TimeoutError."""
         async with asyncio.timeout(patience_s):
@@ -332,7 +331,7 @@ class GatewayProcess:
 
     async def wait(self) -> int:
         """Wait until the master has ended. Return its exit status."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._running().wait()
 
     def _running(self) -> asyncio.subprocess.Process | ForkedProcess:

@@ -13,10 +13,9 @@ from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.merge import Merge
 from tests.support.admin import admin
 from tests.support.gateway import GatewayProcess, RunningGateway
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-_PATIENCE_S = 10.0
 
 
 class Samples:
@@ -80,7 +79,7 @@ async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool])
     async def samples() -> Samples:
         return read(gateway)
 
-    return await asked_until(samples, wanted, patience_s=_PATIENCE_S)
+    return await asked_until(samples, wanted, patience_s=PATIENCE_S)
 
 
 async def scraped_until(
@@ -88,5 +87,5 @@ async def scraped_until(
 ) -> Samples:
     """Scrape the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
     return await asked_until(
-        lambda: scraped(gateway, token), wanted, patience_s=_PATIENCE_S, pause_s=0.02
+        lambda: scraped(gateway, token), wanted, patience_s=PATIENCE_S, pause_s=0.02
     )

@@ -20,10 +20,9 @@ from typing import Any, Protocol
 
 import trustme
 
-from tests.support.waiting import asked_until, eventually
+from tests.support.waiting import PATIENCE_S, asked_until, eventually
 
 SHIPPED = Path(__file__).parents[2] / "nginx"
-_PATIENCE_S = 10.0
 _POLL_S = 0.02
 # Debian installs daemons outside an ordinary user's PATH.
 _BINARY = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -106,7 +105,7 @@ class Nginx:
 
     async def logged(self, count: int) -> list[dict[str, Any]]:
         """Wait until the access log has this many lines. Return its lines."""
-        await eventually(lambda: len(self.log()) >= count, patience_s=_PATIENCE_S)
+        await eventually(lambda: len(self.log()) >= count, patience_s=PATIENCE_S)
         return self.log()
 
     def trust(self) -> ssl.SSLContext:
@@ -178,7 +177,7 @@ class Nginx:
                 return True
             return process.returncode is not None
 
-        await asked_until(listens, bool, unless=(OSError,), patience_s=_PATIENCE_S)
+        await asked_until(listens, bool, unless=(OSError,), patience_s=PATIENCE_S)
         if process.returncode is not None:
             errors = (await process.communicate())[1].decode()
             raise AssertionError(f"nginx did not start: {errors}")

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as ser
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-_PATIENCE_S = 15.0
+from tests.support.waiting import PATIENCE_S
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Received:
     def wait(self, count: int) -> list[Span]:
         """Block until there are so many spans. Return all spans."""
         with self._changed:
-            enough = self._changed.wait_for(lambda: len(self.spans) >= count, _PATIENCE_S)
+            enough = self._changed.wait_for(lambda: len(self.spans) >= count, PATIENCE_S)
             assert enough, f"{len(self.spans)} spans of {count}: {[s.name for s in self.spans]}"
             return list(self.spans)
 

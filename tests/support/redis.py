@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.support.block import AsyncBlock
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
-_PATIENCE_S = 10.0
 _ATTEMPTS = 5
 _HIGHEST_PORT = 65535 - 10000
 
@@ -112,7 +111,7 @@ class Redis:
             answers,
             lambda found: found is not None,
             unless=(OSError,),  # does not listen yet
-            patience_s=_PATIENCE_S,
+            patience_s=PATIENCE_S,
         )
         return bool(answered)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.support.redis import Redis, StartRedis
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
-_LONGEST_S = 20.0
 PASSWORD = "p@ss/w%rd?&"
 """Password of servers with `--requirepass`. Each of its signs would end a part of a URL."""
 
@@ -15,7 +14,7 @@ async def formed(node: Redis) -> None:
     await asked_until(
         lambda: node.command("CLUSTER", "INFO"),
         lambda said: b"cluster_state:ok" in said,
-        patience_s=_LONGEST_S,
+        patience_s=PATIENCE_S,
     )
 
 
@@ -55,10 +54,10 @@ async def replica_known(master: Redis, sentinel: Redis) -> None:
     await asked_until(
         lambda: master.info("replication"),
         lambda found: found["connected_slaves"] != "0",
-        patience_s=_LONGEST_S,
+        patience_s=PATIENCE_S,
     )
     await asked_until(
         lambda: sentinel.info("sentinel"),
         lambda found: "slaves=1" in found["master0"],
-        patience_s=_LONGEST_S,
+        patience_s=PATIENCE_S,
     )

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from tests.support.client import ConnectionEnded, MalformedResponse, RawClient, Response
 from tests.support.control import CONTROL_TARGET, control_request
 from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import PATIENCE_S
 
-_PATIENCE_S = 4.0
 _ERROR_KEYS = {"message", "type", "code", "param"}
 
 
@@ -52,7 +52,7 @@ async def refusal_flaw(
     """Send bytes that must be refused, with the connection closed. Return what is wrong, or an
     empty text. `then` is sent in a second packet.
     """
-    async with RawClient(port, patience_s=_PATIENCE_S) as client:
+    async with RawClient(port, patience_s=PATIENCE_S) as client:
         try:
             await client.send(raw)
             if then:

@@ -30,14 +30,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from tests.support.block import AsyncBlock
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 LAST_CHUNK = b"0\r\n\r\n"
-_PATIENCE_S = 10.0
-"""Seconds to wait for the other side before a test fails."""
 
 
 class PeerGone(ConnectionError):
@@ -131,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Resume reading from the socket."""
         self._live().resume_reading()
 
-    async def wait_client_gone(self, patience_s: float = _PATIENCE_S) -> float:
+    async def wait_client_gone(self, patience_s: float = PATIENCE_S) -> float:
         """Wait until the peer closes, and drop all bytes before. Return the loop time at which the
         close was seen.
         """
@@ -337,12 +335,12 @@ class ScriptedUpstream(AsyncBlock):
 
     async def accept(self) -> UpstreamConnection:
         """Return the next connection that has no script."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._unclaimed.get()
 
     async def wait_requests(self, count: int) -> list[Request]:
         """Wait for `count` requests. Return all requests."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.requests) < count:
                 self.request_seen.clear()
                 await self.request_seen.wait()
@@ -350,7 +348,7 @@ class ScriptedUpstream(AsyncBlock):
 
     async def wait_closed(self) -> None:
         """Return when no connection is open."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self._all_closed.wait()
 
     async def release(self, data: bytes) -> float:
@@ -368,7 +366,7 @@ class ScriptedUpstream(AsyncBlock):
     async def _step(self, data: bytes | None) -> float:
         written: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.steps.put_nowait((data, written))
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await written
 
     # -- for connections -----------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from tests.support import talking_plugin
 from tests.support.client import RawClient
 from tests.support.gateway import RunningGateway, StartGateway
-from tests.support.waiting import settled
+from tests.support.waiting import PATIENCE_S, settled
 from tests.support.websocket import CONTINUATION, TEXT, close, config, frame, hear, opened
 
 NOWHERE = "http://127.0.0.1:9"
@@ -36,7 +36,7 @@ async def client(gateway: RunningGateway) -> AsyncIterator[RawClient]:
 
 async def ended(gateway: RunningGateway) -> dict[str, object]:
     """The access line, once nobody talks any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await talking_plugin.ENDED.wait()
     return await gateway.wait_for_log(lambda line: line["event"] == "request")
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import CredentialExpired, GatewayError
 from gateway.websocket.watch import SessionOptions, Validity, Watch
+from tests.support.waiting import PATIENCE_S
 
 QUIET = SessionOptions(max_message_bytes=1, idle_s=1000.0, ping_s=None, messages=None)
 
@@ -81,7 +82,7 @@ async def outcome(
     session = Session(count)
     sessions.append(session)
     session.watch(options, validity)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await session.done.wait()
     return session.told
 

@@ -10,6 +10,7 @@ from tests.support.client import RawClient, Response, ask
 from tests.support.gateway import RunningGateway, StartGateway
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, UpstreamConnection, reply
+from tests.support.waiting import PATIENCE_S
 
 
 def config(upstream: ScriptedUpstream, auth: Auth, **admission: Any) -> dict[str, Any]:
@@ -43,7 +44,7 @@ async def queued(gateway: RunningGateway, count: int) -> None:
     admission = gateway.server.runtime.admission
     assert admission is not None
     (gate,) = admission.gates
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while gate.waiting != count:  # noqa: ASYNC110 -- the loop's next turn
             await asyncio.sleep(0)
 

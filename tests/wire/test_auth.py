@@ -17,6 +17,7 @@ from tests.support.issuer import Issuer
 from tests.support.redis import StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply
+from tests.support.waiting import PATIENCE_S, SLACK_S
 
 # -- an issuer ---------------------------------------------------------------------------------
 
@@ -246,11 +247,11 @@ async def test_a_key_enters_until_it_is_revoked(
     assert await keys(tmp_path, "revoke", key) == f"{key.split('-')[2]}: revoked"
     loop = asyncio.get_running_loop()
     revoked_at = loop.time()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (await with_token(gateway, key, "/v1/models")).status != 401:
             pass
     report("auth", "API key revoked to refused, s", loop.time() - revoked_at)
-    assert loop.time() - revoked_at < 1.0
+    assert loop.time() - revoked_at < 1.0 + SLACK_S
     secret = key.split("-", 3)[3]
     assert secret.encode() not in gateway.log.raw
 
@@ -291,12 +292,12 @@ async def test_a_revoked_token_is_refused_within_a_second_on_every_gateway(
         loop = asyncio.get_running_loop()
         revoked_at = loop.time()
         assert said.out == "one: revoked\n"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             for gateway in gateways:
                 while (await with_token(gateway, token)).status != 401:
                     pass
         report("auth", f"token revoked to refused everywhere, {kind}, s", loop.time() - revoked_at)
-        assert loop.time() - revoked_at < 1.0
+        assert loop.time() - revoked_at < 1.0 + SLACK_S
         assert (await with_token(gateways[0], other)).status == 200
 
 
@@ -315,7 +316,7 @@ async def test_keys_in_the_store_enter_every_gateway_until_they_are_revoked(
     gateways = [await start_gateway(key_config) for _ in range(2)]
 
     async def settled(status: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             for gateway in gateways:
                 while (await with_token(gateway, key, "/v1/models")).status != status:
                     pass
@@ -328,5 +329,5 @@ async def test_keys_in_the_store_enter_every_gateway_until_they_are_revoked(
     revoked_at = loop.time()
     await settled(401)
     report("auth", f"stored key revoked to refused, {kind}, s", loop.time() - revoked_at)
-    assert loop.time() - revoked_at < 1.0
+    assert loop.time() - revoked_at < 1.0 + SLACK_S
     assert "revoked" in await keys(tmp_path, "list")

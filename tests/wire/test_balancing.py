@@ -20,6 +20,7 @@ from tests.support.upstream import (
     json_reply,
     reply,
 )
+from tests.support.waiting import PATIENCE_S
 
 
 async def get(gateway: RunningGateway, path: str = "/v1/x") -> Response:
@@ -40,7 +41,7 @@ async def test_endpoints_carry_requests_by_their_weight(
             for number in range(80):
                 client = await open_clients.enter_async_context(RawClient(gateway.port))
                 await client.send(request("GET"))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_S):
                     while len(light.requests) + len(heavy.requests) <= number:  # noqa: ASYNC110
                         await asyncio.sleep(0)
             share = len(heavy.requests) / 80
@@ -86,7 +87,7 @@ async def test_a_later_priority_serves_while_the_first_is_out(start_gateway: Sta
 
 async def pending(gateway: RunningGateway, count: int) -> None:
     """Return when so many wait."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while upstream_of(gateway).pending != count:  # noqa: ASYNC110 -- the loop's next turn
             await asyncio.sleep(0)
 

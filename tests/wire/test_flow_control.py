@@ -22,6 +22,7 @@ from tests.support.upstream import (
     json_reply,
     reply,
 )
+from tests.support.waiting import PATIENCE_S
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -221,7 +222,7 @@ async def test_what_waits_for_a_client_that_is_behind_leaves_in_one_write(
             # Until the gateway's socket takes no more, and some waits in the gateway.
             (inner,) = gateway.server.listener.connections
             sent = 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while not inner.writing_paused:
                     await connection.send(chunk(page))
                     sent += 1

@@ -26,11 +26,11 @@ from tests.support.loop_hold import LoopHold
 from tests.support.refusal import assert_error
 from tests.support.tokens import SECRET
 from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import PATIENCE_S, SLACK_S
 
 # What is promised: how often keys are fetched, how long old ones serve, how soon a failed fetch is
 # tried again, and how often an unknown kid may cause one.
 FRESH_S, STALE_S, RETRY_S, UNKNOWN_KID_S = 600.0, 3600.0, 1.0, 30.0
-_PATIENCE_S = 10.0
 
 
 class Clock:
@@ -50,7 +50,7 @@ class Clock:
         At the end of the time it is given the clock stops: what is due by then may take a moment.
         """
         began_s = self.now_s
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await happened():
                 self.now_s = min(self.now_s + step_s, began_s + at_most_s)
         return self.now_s - began_s
@@ -172,7 +172,7 @@ async def test_k1_tokens_of_another_issuer_pass_while_one_hangs(
             latencies_s.append(time.perf_counter() - began)
         assert issuer.hits["/keys"] == 1
     report("K1", "another issuer's token while one hangs, ms at most", max(latencies_s) * 1e3)
-    assert max(latencies_s) < 1.0
+    assert max(latencies_s) < SLACK_S
 
 
 # -- the keys rotate ---------------------------------------------------------------------------
@@ -325,11 +325,11 @@ async def test_k4_once_the_keys_are_there_it_recovers_by_itself(
     issuer.mode = "ok"
     began = time.perf_counter()
     seen: Counter[int] = Counter()
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not seen[200]:
             seen[await status(gateway, token)] += 1
     took_s = time.perf_counter() - began
     report("K4", "issuer back to first token accepted, s", took_s)
     assert set(seen) == {200, 503}
-    assert took_s < RETRY_S + 1.0
+    assert took_s < RETRY_S + SLACK_S
     assert len(upstream.requests) == 1

@@ -25,6 +25,7 @@ from tests.support.upstream import (
     sse_reply,
     stepped_stream,
 )
+from tests.support.waiting import PATIENCE_S, SLACK_S, asked_until
 
 USAGE = {"usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}}
 
@@ -310,7 +311,7 @@ async def test_a_slot_is_free_again_however_its_request_ends(
                     connection.close()
                     await client.read_to_end()
             connection.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(gateway.server.runtime.leases):  # noqa: ASYNC110 -- the loop's next turn
                     await asyncio.sleep(0)
 
@@ -375,7 +376,9 @@ async def test_r2_with_the_store_hanging_each_limit_does_as_it_says(
         gateway = await start_gateway(
             config(upstream, auth, limits, store={"url": redis.url}),
         )
-        assert (await post(gateway, bearer(sub="before"))).status == 200
+        await asked_until(  # on a busy machine, Redis may be late at first
+            lambda: post(gateway, bearer(sub="before")), lambda answer: answer.status == 200
+        )
         redis.signal(signal.SIGSTOP)
         loop = asyncio.get_running_loop()
         longest_s = 0.0
@@ -386,15 +389,16 @@ async def test_r2_with_the_store_hanging_each_limit_does_as_it_says(
             longest_s = max(longest_s, loop.time() - started)
         redis.signal(signal.SIGCONT)
         logged = await gateway.wait_for_log(lambda line: line.get("breaker") == "open")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await post(gateway, bearer(sub="after"))).status == 503:
                 pass
     report("R2", f"longest request while Redis hangs, {mode}, ms", longest_s * 1e3)
     assert said == expected
-    assert longest_s < 1.0
+    assert longest_s < SLACK_S
     assert redis.url not in str(logged)
 
 
+@pytest.mark.usefixtures("patient_stores")
 async def test_replicas_share_a_limit_through_redis(
     start_gateway: StartGateway, start_redis: StartRedis, auth: Auth
 ) -> None:

@@ -40,9 +40,7 @@ async def key_of(gateway: GatewayProcess, **order: Any) -> str:
 
 
 async def until(gateway: GatewayProcess, secret: str, status: int) -> None:
-    await asked_until(
-        lambda: call(gateway, secret), lambda found: found.status == status, patience_s=10.0
-    )
+    await asked_until(lambda: call(gateway, secret), lambda found: found.status == status)
 
 
 async def test_a_caller_reads_its_models_limits_and_budgets(

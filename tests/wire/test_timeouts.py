@@ -33,6 +33,7 @@ from tests.support.upstream import (
     json_reply,
     reply,
 )
+from tests.support.waiting import PATIENCE_S, SLACK_S
 
 LONG = {"connect": "30s", "first_byte": "30s", "idle": "30s", "total": "30s"}
 SHORT_S = 0.3
@@ -122,7 +123,7 @@ async def test_each_phase_ends_in_time_with_a_code_of_its_own(
         await idle(gateway)
     assert logged["error"] == code
     report("U4", f"{phase} by {where}: off its 300 ms by, ms", abs(took_s - SHORT_S) * 1e3)
-    assert SHORT_S - 0.01 <= took_s < SHORT_S + 1.0
+    assert SHORT_S - 0.01 <= took_s < SHORT_S + SLACK_S
 
 
 @pytest.mark.parametrize("phase", ["first_byte", "total"])
@@ -160,12 +161,14 @@ async def test_an_answer_in_time_is_whole_and_its_connection_serves_the_next(
     start_gateway: StartGateway,
 ) -> None:
     async with ScriptedUpstream(json_reply({})) as upstream:
-        gateway = await start_gateway(simple_config(upstream.url, timeouts={"total": "200ms"}))
+        gateway = await start_gateway(simple_config(upstream.url, timeouts={"total": "1s"}))
         async with RawClient(gateway.port) as client:
             for _ in range(2):
                 await client.send(POST)
                 assert (await client.read_response()).status == 200
-                await asyncio.sleep(0.25)  # the first one's deadline is over, and means nothing
+                await asyncio.sleep(
+                    0.6
+                )  # together longer: the first one's deadline is over, and means nothing
         assert len(upstream.connections) == 1
 
 
@@ -179,7 +182,7 @@ async def test_a_client_may_ask_for_less_time(start_gateway: StartGateway, asked
         response, took_s = await timed(gateway, asking(asked))
         assert_error(response, 504, code="upstream_total_timeout")
         await upstream.connections[0].wait_client_gone()
-    assert SHORT_S - 0.01 <= took_s < SHORT_S + 1.0
+    assert SHORT_S - 0.01 <= took_s < SHORT_S + SLACK_S
 
 
 async def test_a_client_gets_no_more_time_than_there_is(start_gateway: StartGateway) -> None:
@@ -190,7 +193,7 @@ async def test_a_client_gets_no_more_time_than_there_is(start_gateway: StartGate
         for asked in ("10m", "999999999999d"):
             response, took_s = await timed(gateway, asking(asked))
             assert_error(response, 504, code="upstream_total_timeout")
-            assert took_s < SHORT_S + 1.0
+            assert took_s < SHORT_S + SLACK_S
 
 
 async def test_a_client_may_ask_for_ages_where_there_is_no_total(
@@ -235,7 +238,7 @@ async def test_the_time_a_client_asks_for_ends_a_stream_with_one_error_event(
     assert not clean
     assert rest.count(b"upstream_total_timeout") == 1
     report("U5", "stream ended off the client's 300 ms by, ms", abs(took_s - SHORT_S) * 1e3)
-    assert took_s < SHORT_S + 1.0
+    assert took_s < SHORT_S + SLACK_S
 
 
 @pytest.mark.parametrize("options", [{"retries": {"post": True}}, {"hedge": {"after": "5s"}}])
@@ -251,7 +254,7 @@ async def test_the_deadline_holds_while_the_body_is_waited_for(
         await upstream.connections[0].wait_client_gone()
         await idle(gateway)
         assert state_of(gateway, upstream.url) is EndpointState.HEALTHY
-    assert took_s < SHORT_S + 1.0
+    assert took_s < SHORT_S + SLACK_S
 
 
 @pytest.mark.parametrize("script", [hang, silent_after_an_event, silent_after_the_head])
@@ -299,7 +302,7 @@ async def test_a_deadline_ends_the_wait_in_a_queue_and_the_request_is_never_sent
         await connection.send(reply(b"{}"))
         assert (await next_one).status == 200
     report("U4", f"deadline while waiting, {code}: off its 300 ms by, ms", (took_s - SHORT_S) * 1e3)
-    assert SHORT_S - 0.01 <= took_s < SHORT_S + 1.0
+    assert SHORT_S - 0.01 <= took_s < SHORT_S + SLACK_S
 
 
 async def test_the_time_in_a_queue_is_taken_from_the_total(start_gateway: StartGateway) -> None:
@@ -309,7 +312,7 @@ async def test_the_time_in_a_queue_is_taken_from_the_total(start_gateway: StartG
         connection = await upstream.accept()
         await connection.read_request()
         second = asyncio.create_task(timed(gateway, asking("600ms")))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not upstream_of(gateway).pending:  # noqa: ASYNC110 -- the loop's next turn
                 await asyncio.sleep(0)
         await asyncio.sleep(0.3)
@@ -319,4 +322,4 @@ async def test_the_time_in_a_queue_is_taken_from_the_total(start_gateway: StartG
         assert_error(response, 504, code="upstream_total_timeout")
         assert len(upstream.requests) == 1
         await connection.read_request()
-    assert took_s < 0.6 + 1.0
+    assert took_s < 0.6 + SLACK_S

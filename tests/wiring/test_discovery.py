@@ -14,8 +14,7 @@ from gateway.config import load_text, models
 from gateway.upstream.discovery.source import Found
 from gateway.wiring.discovery import address_policy, source
 from tests.support.dns import DnsServer
-
-_PATIENCE_S = 5.0
+from tests.support.waiting import PATIENCE_S
 
 
 def upstream(base: Path, **fields: Any) -> models.UpstreamSettings:
@@ -33,7 +32,7 @@ async def first(options: models.UpstreamSettings) -> list[str]:
     policy = address_policy(options)
     one = source(options.discover, policy, changed=sets.put_nowait, report=lambda _: None)
     one.start()
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         found = await sets.get()
     one.close()
     return [endpoint.url for endpoint in found]

@@ -17,6 +17,7 @@ from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
 from tests.support.redis_groups import PASSWORD, cluster_of, formed, sentinel_of
+from tests.support.waiting import PATIENCE_S
 
 ONE_OF_TWO = Demand(Kind.TAKE, "k", 1.0, 2.0, 0.001)
 
@@ -27,7 +28,7 @@ async def test_a_cancellation_is_never_lost(start_redis: StartRedis) -> None:
 
     async def ask() -> None:
         with answering():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await client.ping()
 
     await ask()

@@ -23,10 +23,10 @@ from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.redis.limits import RedisLimits
 from tests.support.figures import Report, percentile
 from tests.support.redis import Redis, SlowLink, StartRedis
+from tests.support.waiting import PATIENCE_S
 
 _KEYS = "return cjson.encode(redis.call('KEYS', '*'))"
 MIB = 1024 * 1024
-_LONGEST_S = 20.0
 OPEN = [OnStoreError.OPEN]
 Closable = TypeVar("Closable", RedisLimits, GuardedStore)
 
@@ -58,7 +58,7 @@ def take(key: str, size: float = 1000.0, amount: float = 1.0) -> Demand:
 
 async def decided(store: Store, demands: list[Demand]) -> LimitVerdict:
     """The verdict, once the store answers again."""
-    async with asyncio.timeout(_LONGEST_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 return await store.decide(demands)
@@ -68,7 +68,7 @@ async def decided(store: Store, demands: list[Demand]) -> LimitVerdict:
 
 async def reached(store: GuardedStore) -> None:
     """Return once the store itself has decided: on a busy machine, it may be late at first."""
-    async with asyncio.timeout(_LONGEST_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             without = store.without
             await store.decide([take("k")], OPEN)
@@ -160,7 +160,7 @@ async def test_r2_a_slow_redis_is_not_waited_for(
             await asyncio.sleep(0.001)
         assert is_spared()
         link.delay_s = 0.0
-        async with asyncio.timeout(_LONGEST_S):
+        async with asyncio.timeout(PATIENCE_S):
             while is_spared():
                 spent_s += await decisions(guarded, 1)
                 await asyncio.sleep(0.001)
@@ -195,7 +195,7 @@ async def test_r2_what_is_granted_too_late_is_given_back(start_redis: StartRedis
         with pytest.raises(StoreUnavailable):
             await store.decide([take("k"), lease, spend])
         redis.signal(signal.SIGCONT)
-    async with closing(RedisLimits(redis.url, timeout_s=_LONGEST_S)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
         looks = [replace(demand, amount=0.0) for demand in (take("k"), lease, spend)]
         levels = (await store.decide(looks)).levels
     assert [level.remaining for level in levels] == [1000, 5, 100]
@@ -207,7 +207,7 @@ async def test_a_correction_waits_for_a_redis_that_is_slow(start_redis: StartRed
         await decided(store, [take("k", amount=100.0)])
         link.delay_s = 0.3
         store.post([take("k").again(Kind.ADJUST, -60.0)])
-    async with closing(RedisLimits(redis.url, timeout_s=_LONGEST_S)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
         assert (await store.decide([take("k", amount=0.0)])).levels[0].remaining == 960
 
 
@@ -222,7 +222,7 @@ async def test_a_correction_during_an_outage_is_made_after_it(start_redis: Start
             store.post([take("k").again(Kind.ADJUST, -30.0)])
         link.delay_s = 0.0
         await decided(store, [take("other")])
-    async with closing(RedisLimits(redis.url, timeout_s=_LONGEST_S)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
         assert (await store.decide([take("k", amount=0.0)])).levels[0].remaining == 960
 
 
@@ -244,7 +244,7 @@ async def test_r6_a_cancelled_command_leaves_its_answer_to_nobody(
     redis = await start_redis()
     dice = random.Random(6)
     crossed = cancelled = 0
-    async with closing(RedisLimits(redis.url, timeout_s=_LONGEST_S)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
         await store.decide([take("first")])
         for n in range(count):
             redis.signal(signal.SIGSTOP)  # its answer cannot come before it is cancelled
@@ -316,7 +316,7 @@ async def test_r7_every_one_of_very_many_keys_expires(
 ) -> None:
     redis = await start_redis()
     demands = [every_kind(n) for n in range(count)]
-    async with closing(RedisLimits(redis.url, timeout_s=_LONGEST_S)) as store:
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
         await store.decide([take("first")])
         before = int((await redis.info("memory"))["used_memory"])
         for start in range(0, count, 400):
@@ -352,7 +352,7 @@ async def test_r2_a_redis_that_hangs_is_given_up_in_time(
 
 async def test_r3_a_new_redis_and_a_flushed_one_are_used_at_once(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    store = RedisLimits(redis.url, timeout_s=_LONGEST_S)
+    store = RedisLimits(redis.url, timeout_s=PATIENCE_S)
     await store.decide([take("k", size=5.0, amount=5.0)])
     await redis.command("SCRIPT", "FLUSH")
     assert not (await store.decide([take("k", size=5.0)])).admitted
@@ -386,7 +386,7 @@ async def test_r10_a_redis_that_refuses_is_unavailable(
 
 async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: StartRedis) -> None:
     redis = await start_redis()
-    store = RedisLimits(redis.url, timeout_s=_LONGEST_S)
+    store = RedisLimits(redis.url, timeout_s=PATIENCE_S)
     await store.decide([every_kind(n)[0] for n in range(3)])
     keys = json.loads(await redis.command("EVAL", _KEYS, "0"))
     assert len(keys) == 3
@@ -398,7 +398,7 @@ async def test_r7_every_key_in_redis_expires_and_is_in_one_slot(start_redis: Sta
 
 async def test_one_turn_of_the_loop_is_one_call(start_redis: StartRedis) -> None:
     redis: Redis = await start_redis()
-    store = RedisLimits(redis.url, timeout_s=_LONGEST_S)
+    store = RedisLimits(redis.url, timeout_s=PATIENCE_S)
     await store.decide([take("k")])
     before = await calls(redis)
     await asyncio.gather(*(store.decide([take(f"k{n}")]) for n in range(64)))

@@ -18,8 +18,7 @@ from gateway.upstream.discovery.records import addresses_of
 from gateway.upstream.discovery.source import Found
 from tests.support.discovery import LINK_LOCAL, POLICY, Told
 from tests.support.dns import DnsServer, Fault
-
-_PATIENCE_S = 5.0
+from tests.support.waiting import PATIENCE_S
 
 
 async def test_every_address_of_a_host_is_an_endpoint(told: Told, server: DnsServer) -> None:
@@ -125,7 +124,7 @@ async def test_by_itself_it_goes_by_the_clock(
         nameservers=[server.address],
     )
     source.start()
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         assert len(await sets.get()) == 1
         server.put("vllm.test", "A", "10.0.0.5", "10.0.0.6")
         assert len(await sets.get()) == 2
