@@ -409,6 +409,14 @@ MEANINGS = (
     ),
     Meaning(
         502,
+        "upstream_truncated",
+        "The backend's answer ended without its [end mark](streaming.md#backends-that-break-off), "
+        "although the transfer was complete",
+        "Retry if it is safe. Read the backend's log, and let the proxy in front of it speak "
+        "HTTP/1.1 to it",
+    ),
+    Meaning(
+        502,
         "upstream_invalid_response",
         "The backend's answer is not valid HTTP, is over a cap, or is not of its dialect where "
         "it has to be translated",

@@ -664,6 +664,15 @@ class UpstreamReset(UpstreamError):
     default_message = "The model backend closed the connection before its answer was complete."
 
 
+class UpstreamTruncated(UpstreamError):
+    """The transfer is complete, but the response has no end: the backend died, and its connection
+    or a proxy in front of it hides that.
+    """
+
+    code = "upstream_truncated"
+    default_message = "The model backend ended its answer before it was complete."
+
+
 class UpstreamInvalidResponse(UpstreamError):
     """The response is not HTTP, violates its rules, or exceeds the gateway's caps."""
 

@@ -67,7 +67,7 @@ class ResponseWriter(Protocol):
     counted: int | None
     """Bytes written by `events`, for a source that counts what it writes itself."""
     tail: bytes
-    """Last bytes of the body, as many as `sse.between_events` needs."""
+    """Last bytes of the body, at least as many as `sse.between_events` needs."""
 
     def begin(
         self,

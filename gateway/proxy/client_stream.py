@@ -37,7 +37,7 @@ class ClientStream(Heartbeat):
     counted: int | None = None
     """Bytes written by `events`, for a source that counts what it writes itself."""
     tail = b""
-    """Last bytes of the body, as many as `between_events` needs."""
+    """Last bytes of the body, at least as many as `between_events` needs."""
     _without_bom: WithoutBom | None = None
     _waiting: list[bytes] | None = None
     """Pieces that arrived while the client was behind."""
@@ -121,7 +121,7 @@ class ClientStream(Heartbeat):
         if self.look is not None and not (data := self.look(data)):
             return
         size = len(data)
-        self.tail = data[-3:] if size > 2 else (self.tail + data)[-TAIL_BYTES:]
+        self.tail = data if size > 2 else (self.tail + data)[-TAIL_BYTES:]
         if self.plain and size <= _COPY_CAP_BYTES:
             transport.write(b"%x\r\n%b\r\n" % (size, data))
         elif self.behind:

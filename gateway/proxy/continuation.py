@@ -21,6 +21,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
     UpstreamToldError,
+    UpstreamTruncated,
 )
 from gateway.json_body import continued, is_heavy
 from gateway.proxy.attempt import SendOptions
@@ -46,6 +47,7 @@ _CONTINUABLE = (
     UpstreamIdleTimeout,
     UpstreamInvalidResponse,
     UpstreamToldError,
+    UpstreamTruncated,
 )
 
 

@@ -11,6 +11,8 @@ asked for it. From then on the connection carries raw bytes, as a `Tunnel`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import Callable
 from enum import Enum
 from typing import cast
@@ -18,12 +20,14 @@ from typing import cast
 import httptools
 
 from gateway.deadline import NEVER, MovingDeadline
+from gateway.dialects.stream_end import has_end
 from gateway.errors import (
     GatewayError,
     UpstreamFirstByteTimeout,
     UpstreamIdleTimeout,
     UpstreamInvalidResponse,
     UpstreamReset,
+    UpstreamTruncated,
 )
 from gateway.load.backlog import Backlog
 from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
@@ -38,11 +42,14 @@ from gateway.upstream.head import (
 )
 from gateway.upstream.reader import HeadReader
 from gateway.upstream.response import UpstreamResponse
+from gateway.upstream.truncation import cut_off
 from gateway.upstream.unread import unread_check
 
 HEAD_CAP_BYTES = 32 * 1024
 FIELD_CAP_BYTES = 16 * 1024
 _LAST_WORDS_S = 1.0
+_DONE = b"[DONE]\n\n"
+"""End of nearly every stream in OpenAI's format."""
 INTERIM_CAP = 32
 """Maximum number of interim responses before the final one. More indicate an attack or a fault."""
 
@@ -61,6 +68,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_backlog",
+        "_before",
         "_block",
         "_bodiless",
         "_buffer",
@@ -68,6 +76,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_bytes",
         "_deadline",
         "_drained",
+        "_end_mark",
         "_full_parser",
         "_head_bytes",
         "_head_end",
@@ -77,6 +86,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_in_backlog",
         "_interim",
         "_known",
+        "_last",
         "_lean_parser",
         "_loop",
         "_message_done",
@@ -91,6 +101,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_request_sent",
         "_response",
         "_spent",
+        "_tls_cut",
         "_unparsed",
         "_unread",
         "_upgrade",
@@ -110,11 +121,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         on_closed: Callable[[UpstreamConnection], None],
         buffer: memoryview,
         backlog: Backlog,
+        *,
+        end_mark: bool = True,
     ) -> None:
         """`buffer`, of a bytearray, receives the socket's data. Parsing copies the data before
         control returns to the event loop, so that connections can share one buffer. `backlog` takes
-        work for later turns of the event loop.
+        work for later turns of the event loop. `end_mark`: streams have to end with the mark of
+        their dialect.
         """
+        self._end_mark = end_mark
         self._buffer = buffer
         self._bytes = cast(bytearray, buffer.obj)  # searchable without a copy
         self._backlog = backlog
@@ -139,6 +154,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._known: ResponseHead | None = None
         self._block = b""
         """Bytes of a head that is to be remembered."""
+        self._before = self._last = b""
+        """Last two pieces of the body, for the search for its end."""
+        self._tls_cut = False
+        """True if the connection is encrypted, unless its end was announced (close_notify)."""
         self._reader: HeadReader | None = None
         """The receiver of the response, from `send` to the end of the exchange."""
         self._response: UpstreamResponse | None = None
@@ -346,6 +365,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._idle_bytes = 0
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
+            self._before, self._last = self._last, body
             (response.sink_feed or response.feed)(body)
         else:
             # Data without body bytes: chunk extensions and trailers.
@@ -497,6 +517,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         response = self._response
         if response is None:
             return  # the reader dropped the response when it received the last piece
+        error = None
+        if response.head.content_length is None and not self._last.endswith(_DONE):
+            tail = self._before + self._last
+            error = cut_off(response.head, tail) if tail and self._end_mark else None
+        self._before = self._last = b""
         if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
         else:
@@ -506,7 +531,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if self._paused:
                 self.resume()
             self._on_idle(self)
-        response.finish(None)
+        response.finish(error)
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error, unless it has ended. Its reader receives the error."""
@@ -566,6 +591,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._tls_cut = transport.get_extra_info("ssl_object") is not None
+
+    def eof_received(self) -> None:
+        if self._tls_cut and self.transport is not None:
+            # uvloop calls this for a close_notify only, asyncio for any end. Before a close_notify,
+            # a read waits for more data.
+            with contextlib.suppress(ssl.SSLError):
+                self.transport.get_extra_info("ssl_object").read(1)
+                self._tls_cut = False
 
     def pause_writing(self) -> None:
         self._written_paused = True
@@ -594,7 +628,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             and not response.head.chunked
             and response.head.content_length is None
         ):
-            # The end of the connection marks the end of this body (RFC 9112 section 6.3).
+            # The end of the connection marks the end of this body (RFC 9112 section 6.3). With TLS,
+            # the end has to be announced (RFC 9112 section 9.8), or the answer marks its own end.
+            if self._tls_cut and not has_end(self._before + self._last):
+                self.fail(UpstreamTruncated("TLS ended without close_notify"))
+                return
             self._spent = True
             self._settle()
         else:

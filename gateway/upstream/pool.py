@@ -76,9 +76,11 @@ class EndpointPool:
         keepalive_s: float,
         policy: AddressPolicy = _NO_EXCEPTIONS,
         proxy: Proxy | None = None,
+        end_mark: bool = True,
     ) -> None:
         """`policy` decides to which addresses the pool may connect. A `proxy` looks up names
-        itself, so that the policy sees addresses in URLs only.
+        itself, so that the policy sees addresses in URLs only. `end_mark`: see
+        `UpstreamConnection`.
         """
         self.address = address
         self.proxy = proxy if proxy is not None and proxy.serves(address.host) else None
@@ -87,6 +89,7 @@ class EndpointPool:
         self.max = max_connections
         self.policy = policy
         self._keepalive_s = keepalive_s
+        self._end_mark = end_mark
         # Last in, first out: the server is least likely to have closed the connection that was used
         # last, and connections left over from a busy period expire.
         self._idle: list[UpstreamConnection] = []
@@ -173,7 +176,12 @@ class EndpointPool:
         if self._backlog is None:
             self._backlog = Backlog(loop)
         connection = UpstreamConnection(
-            loop, self._now_idle, self._now_closed, self._buffer, self._backlog
+            loop,
+            self._now_idle,
+            self._now_closed,
+            self._buffer,
+            self._backlog,
+            end_mark=self._end_mark,
         )
         address = self.address
         try:

@@ -119,6 +119,7 @@ class _EndpointMaker:
                 keepalive_s=options.keepalive,
                 policy=self._policy,
                 proxy=proxy_of(options.proxy, urlsplit(found.url).scheme),
+                end_mark=options.end_mark,
             ),
             Health(self._health),
             full_weight=found.weight,
@@ -158,6 +159,7 @@ class _EndpointMaker:
             options.allow_addresses,
             options.max_connections,
             options.keepalive,
+            options.end_mark,
         )
 
     def _tls(self, url: str) -> ssl.SSLContext | None:

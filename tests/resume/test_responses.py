@@ -17,7 +17,9 @@ ID = "resp_0123456789abcdef"
 
 def event(number: int) -> bytes:
     """As the API sends them: numbered from 0, the response's id in the first."""
-    kind = "response.created" if number == 0 else "response.output_text.delta"
+    kind = {0: "response.created", 5: "response.completed"}.get(
+        number, "response.output_text.delta"
+    )
     data: dict[str, object] = {"type": kind, "sequence_number": number}
     if number == 0:
         data["response"] = {"id": ID, "status": "in_progress"}

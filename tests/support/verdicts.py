@@ -203,6 +203,11 @@ BY_ERROR = {
         "`timeouts.total`, or than the client's x-request-timeout.",
     ),
     "upstream_reset": ("backend", "Backend 'main' closed the connection before the answer began."),
+    "upstream_truncated": (
+        "backend",
+        "Backend 'main' ended its answer before the answer began, without the end mark of a "
+        "complete one.",
+    ),
     "upstream_invalid_response": (
         "backend",
         "Backend 'main' sent an invalid response before the answer began: so it is.",

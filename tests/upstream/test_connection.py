@@ -25,6 +25,9 @@ class Transport:
         self.aborted = False
         self.reads = True
 
+    def get_extra_info(self, name: str) -> None:
+        """It has no TLS."""
+
     def pause_reading(self) -> None:
         self.reads = False
 

@@ -34,8 +34,9 @@ TOKENS = [
     b'data: {"id":"chatcmpl-9x8f7a6b5c4d","object":"chat.completion.chunk","created":1764000000,'
     b'"model":"llama","choices":[{"index":0,"delta":{"content":" word%d"},"finish_reason":null}]}'
     b"\n\n" % (n * 7919 % 1000)
-    for n in range(200)
+    for n in range(199)
 ]
+TOKENS.append(TOKENS[0].replace(b"null", b'"stop"'))
 
 each_coding = pytest.mark.parametrize("coding", CODINGS)
 

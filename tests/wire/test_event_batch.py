@@ -23,7 +23,8 @@ from tests.support.upstream import (
     stepped_stream,
 )
 
-TOKENS = [b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % n for n in range(9)]
+TOKENS = [b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % n for n in range(8)]
+TOKENS.append(b'data: {"choices":[{"delta":{"content":"8"},"finish_reason":"stop"}]}\n\n')
 SLOW = {"max_delay": "2s", "max_events": 4}
 """Batches that fill up before anything is sent by time."""
 
@@ -76,10 +77,10 @@ async def test_an_event_waits_for_the_delay_and_not_for_the_next_event(
             await client.send(POST)
             await client.read_head()
             read = b""
-            for token in TOKENS[:4]:
+            for token in TOKENS[-4:]:
                 await upstream.release(token)
                 read += await client.read_chunk() or b""
-            assert read == b"".join(TOKENS[:4])
+            assert read == b"".join(TOKENS[-4:])
             await upstream.finish()
             assert await client.read_chunk() is None
 

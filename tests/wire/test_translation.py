@@ -391,6 +391,8 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_of_the_callers_dialec
         error = json.dumps(REFUSALS[backend]).encode()
         events.append(error + end if backend == "ollama" else b"data: " + error + end)
         code = "Slow down."
+    elif how == "clean end":
+        code = "upstream_truncated"
     elif how == "garbage":
         events.append(b'{"cho' + end if backend == "ollama" else b'data: {"cho' + end)
         code = "upstream_invalid_response"

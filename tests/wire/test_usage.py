@@ -272,7 +272,8 @@ async def test_deeply_nested_usage_is_settled(
 async def test_an_estimate_is_the_same_whoever_asks(
     start_gateway: StartGateway, auth: Auth, limited: bool
 ) -> None:
-    script = sse_reply([b'data: {"choices":[{}]}\n\n'] * 3)
+    last = b'data: {"choices":[{"finish_reason":"stop"}]}\n\n'
+    script = sse_reply([b'data: {"choices":[{}]}\n\n'] * 2 + [last])
     async with ScriptedUpstream(script) as upstream:
         gateway = await start_gateway(config(upstream, auth, limited=limited))
         await post(gateway)

@@ -352,6 +352,12 @@ class UpstreamSettings(Section):
         "needed: for limits, and for callers of another dialect. If it answers 400 or 422, the "
         "request is tried once without, and that is remembered.",
     )
+    end_mark: bool = Field(
+        True,
+        description="Break off a stream whose last event is a part of an answer, without a "
+        "finish reason or an end mark such as `[DONE]` after it: the backend died. False for a "
+        "backend that never marks the end.",
+    )
     model_name: Literal["asked", "backend"] | None = Field(
         None,
         description="The model name in answers: the one the caller asked for, or the backend's "

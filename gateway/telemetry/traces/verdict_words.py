@@ -380,6 +380,12 @@ ERRORS: Mapping[str, Wording] = {
         BACKEND_LOG + " Often it ran out of memory, or was restarted. With `continues`, another "
         "backend goes on.",
     ),
+    "upstream_truncated": Wording(
+        _BACKEND,
+        "{backend} ended its answer {when}, without the end mark of a complete one{onward}.{tries}",
+        BACKEND_LOG + " A proxy in front of it may hide that it broke off: let that proxy speak "
+        "HTTP/1.1 to the backend.",
+    ),
     "upstream_invalid_response": Wording(
         _BACKEND,
         "{backend} sent an invalid response {when}{why}.",
