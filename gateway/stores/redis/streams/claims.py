@@ -33,9 +33,9 @@ class RedisClaims:
         self._client = client
         self._reachable = reachable
         self._spawn = spawn
-        self._held: dict[bytes, str] = {}
+        self._held: dict[bytes, Claim] = {}
         self._waiting: dict[bytes, Claim] = {}
-        """Claims of `hold` that Redis does not know yet."""
+        """Claims that Redis does not know yet, or has lost."""
         self._renewed_at = 0.0
 
     async def take(self, key: bytes, claim: Claim) -> Claim:
@@ -46,7 +46,7 @@ class RedisClaims:
         async with self._reachable():
             while True:
                 if await client.set(name, value, nx=True, px=int(_CLAIM_S * 1000)):
-                    self._held[key] = claim.stream
+                    self._held[key] = claim
                     return claim
                 found: bytes | None = await client.get(name)
                 if found is not None:
@@ -67,12 +67,17 @@ class RedisClaims:
         if waiting is not None and waiting.stream == stream:
             del self._waiting[key]
             return
-        if self._held.get(key) == stream:
+        held = self._held.get(key)
+        if held is not None and held.stream == stream:
             del self._held[key]
         self._spawn(self._drop(key, stream))
 
+    def doubt(self) -> None:
+        """Renew the claims next time in any case: Redis may have lost some."""
+        self._renewed_at = 0.0
+
     async def renew(self) -> None:
-        """Renew the claims held by this process, and write those of `hold`. Raise
+        """Renew the claims held by this process, and write those that Redis does not know. Raise
         StoreUnavailable.
         """
         for key, claim in [*self._waiting.items()]:
@@ -81,14 +86,20 @@ class RedisClaims:
         if not self._held or now - self._renewed_at < _CLAIM_S / 3:
             return
         pipeline = self._client.pipeline(transaction=False)
-        for key in self._held:
+        held = [*self._held.items()]
+        for key, _ in held:
             pipeline.execute_command("PEXPIRE", keys.claim(key), int(_CLAIM_S * 1000))
         async with self._reachable():
-            await pipeline.execute()
+            found = await pipeline.execute()
         self._renewed_at = now
+        for (key, claim), is_there in zip(held, found, strict=True):
+            if not is_there and self._held.get(key) == claim:
+                del self._held[key]
+                self._waiting[key] = claim
+                await self._take_late(key, claim)
 
     async def _take_late(self, key: bytes, claim: Claim) -> None:
-        """Write a claim of `hold`, unless another process holds the key. Raise StoreUnavailable."""
+        """Write a claim, unless another process holds the key. Raise StoreUnavailable."""
         life_ms = int(_CLAIM_S * 1000)
         name, value = keys.claim(key), _value(claim)
         async with self._reachable():
@@ -99,7 +110,7 @@ class RedisClaims:
             if taken:
                 self._spawn(self._drop(key, claim.stream))  # it was dropped meanwhile
         elif taken:
-            self._held[key] = claim.stream
+            self._held[key] = claim
 
     async def _drop(self, key: bytes, stream: str) -> None:
         try:

@@ -9,6 +9,10 @@ answers again, it may have lost what was written before (a replica was promoted,
 Each stream that is still in memory is then compared with Redis, and written again from the first
 event that is missing there.
 
+A replica may also be promoted without a call that fails. New events then follow a gap in Redis. So
+the entries are counted now and then, and before the end of a stream. If some are missing, the
+stream is removed and written again.
+
 Another process may have taken a stream over, because this one gave no sign of life. Then the events
 are under another key: what is written here finds no stream, and changes nothing.
 """
@@ -178,8 +182,11 @@ class Journal:
             name = keys.events(stream, written.epoch)
             pipeline.execute_command("XREVRANGE", name, "+", "-", "COUNT", 1)
             pipeline.execute_command("HGET", keys.meta(stream), "p")
+            pipeline.execute_command("XLEN", name)
         found = await self._execute(pipeline)
-        for stream, entries, process in zip(streams, found[::2], found[1::2], strict=True):
+        for stream, entries, process, count in zip(
+            streams, found[::3], found[1::3], found[2::3], strict=True
+        ):
             self._doubtful.pop(stream, None)
             known = self._written.get(stream) or self._finished.get(stream)
             if known is None:
@@ -188,7 +195,7 @@ class Journal:
                 self._lose(stream)
                 continue
             last = entries[-1][0] if entries and process is not None else b"0-0"
-            if known.is_behind(last):
+            if known.replaces or (entries and known.lacks_some(count)) or known.is_behind(last):
                 self._finished.pop(stream, None)
                 self._written[stream] = known
                 self._dirty[stream] = None
@@ -229,6 +236,11 @@ class Journal:
                 continue  # it was forgotten meanwhile
             if share.checked is not None and said[share.checked] == 0:
                 self._lose(stream)
+                continue
+            if share.counted is not None and written.lacks_some(said[share.counted]):
+                # Redis has lost entries without an outage; newer ones may be there.
+                self._dirty[stream] = None
+                self.compare()
                 continue
             if share.added is not None and said[share.added] is None:
                 # The stream was there and is missing now: Redis has lost its data, or another

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.errors import ResumeUnavailable, StreamLost, StreamTrimmed
-from gateway.resume.log import StreamLog, StreamState, Trimmed
+from gateway.resume.log import StreamLog, StreamState
 from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering_within
 from gateway.stores.redis.streams import keys
@@ -25,6 +25,8 @@ _UNREAD_S = 5.0
 """Time for which a mirror without a first reader is kept."""
 HEIR_S = 15.0
 """Time that another process has to continue a stream whose process is gone."""
+_GAP_S = 15.0
+"""Time that a process has to write events again that Redis has lost."""
 _CHECK_S = 5.0
 """Time after which it is looked up again which process runs a stream."""
 
@@ -42,6 +44,8 @@ class StreamMirror:
         """Time since when its process is gone."""
         self.may_be_continued = False
         """True if another process may continue the stream."""
+        self.gap_since: float | None = None
+        """Time since when the next event is missing in Redis, and later ones are there."""
 
     def waits_for_heir(self, now: float) -> bool:
         """Tell whether another process may still continue the stream, whose process is gone."""
@@ -205,28 +209,60 @@ class Mirrors:
             pipeline.execute_command(
                 "XRANGE", keys.events(log.id, mirror.epoch), f"({log.last}-0", "+", "COUNT", _COUNT
             )
-        more = []
+        more, with_gap = [], []
         for mirror, entries in zip(mirrors, await self._execute(pipeline), strict=True):
-            self._take(mirror.log, entries)
+            if not self._take(mirror.log, entries):
+                with_gap.append(mirror)
+                continue
+            mirror.gap_since = None
             if len(entries) == _COUNT and not mirror.log.ended:
                 more.append(mirror)
+        if with_gap:
+            more += await self._judge(with_gap)
         return more
 
     @staticmethod
-    def _take(log: StreamLog, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        """Add entries to the log."""
-        before, state = log.last, None
+    def _take(log: StreamLog, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> bool:
+        """Add entries to the log. Return False if events before one of them are missing."""
+        before = log.last
         try:
-            for _, fields in entries:
+            for name, fields in entries:
                 first, events, state = parse_entry(fields)
+                if first > log.last + 1 or int(name.partition(b"-")[0]) > log.last + len(events):
+                    return False
                 log.extend(first, events)
-        except Trimmed:
-            log.end(StreamState.LOST, StreamTrimmed())
-            return
-        if state is not None:
-            log.end(state)
-        elif log.last != before:
-            log.wake()
+                if state is not None:
+                    log.end(state)
+                    return True
+        finally:
+            if log.last != before and not log.ended:
+                log.wake()
+        return True
+
+    async def _judge(self, mirrors: list[StreamMirror]) -> list[StreamMirror]:
+        """Tell apart why events are missing. If they were dropped because of their number, a mirror
+        without events begins later, and is returned; another one ends. If Redis has lost them,
+        their process writes them again. Raise StoreUnavailable.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for mirror in mirrors:
+            name = keys.events(mirror.log.id, mirror.epoch)
+            pipeline.execute_command("XRANGE", name, "-", "+", "COUNT", 1)
+        now, begin_later = time.monotonic(), []
+        for mirror, oldest in zip(mirrors, await self._execute(pipeline), strict=True):
+            log = mirror.log
+            if mirror.gap_since is None:
+                mirror.gap_since = now
+            first = parse_entry(oldest[0][1])[0] if oldest else 0
+            if first > log.last + 1:
+                if log.size_bytes:
+                    log.end(StreamState.LOST, StreamTrimmed())
+                else:
+                    log.first = first
+                    begin_later.append(mirror)
+            elif now - mirror.gap_since > _GAP_S:
+                log.end(StreamState.LOST, ResumeUnavailable())
+        return begin_later
 
     async def _execute(self, pipeline: Any) -> list[Any]:
         async with answering_within(self._timeout_s):

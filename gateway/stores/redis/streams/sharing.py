@@ -208,8 +208,7 @@ class RedisSharing:
         async with self._redis.reachable():
             before = await self._client.set(name, beat, px=life_ms, get=True)
         if self._beat != NO_BEAT and before != b"%d" % self._beat:
-            self._settle()
-            self._journal.compare()
+            self._back()
         self._beat = beat
 
     def _hear(self, text: str) -> None:
@@ -252,13 +251,10 @@ class RedisSharing:
     # -- private -----------------------------------------------------------------------------
 
     def _back(self) -> None:
-        """Write again what Redis may have lost while it was away."""
-        self._settle()
-        self._journal.compare()
-
-    def _settle(self) -> None:
-        """Do not report streams as unknown for a while."""
+        """Write again what Redis may have lost. Do not report streams as unknown for a while."""
         self._settled_at = time.monotonic() + _SETTLE_S
+        self._journal.compare()
+        self.claims.doubt()
 
 
 class RemoteReader:

@@ -20,6 +20,8 @@ _SPARE_S = 60.0
 """Extra lifetime of a running stream beyond its TTL. It is refreshed after a third of its TTL."""
 ALIVE_S = 4.0
 """Time without a sign of life after which a process counts as gone."""
+_COUNTED_S = 1.0
+"""Interval at which the entries of a running stream are counted, to notice lost ones."""
 NO_BEAT = 0
 """Value of the `alive` key where it was missing."""
 _WRITE_META = Path(__file__).with_name("write_meta.lua").read_text()
@@ -38,12 +40,28 @@ class WrittenShare:
     """Index of the command in the call that returns 0 if another process runs the stream."""
     added: int | None
     """Index of the command in the call that needs an existing Redis stream (NOMKSTREAM), if any."""
+    counted: int | None
+    """Index of the command in the call that counts the entries before it, if any."""
+    entries: int
+    """Number of entries that the call adds."""
 
 
 class WrittenStream:
     """Write position of a stream."""
 
-    __slots__ = ("_saved", "_terms", "epoch", "finished", "first", "log", "refreshed_at", "sent")
+    __slots__ = (
+        "_counted_at",
+        "_entries",
+        "_saved",
+        "_terms",
+        "epoch",
+        "finished",
+        "first",
+        "log",
+        "refreshed_at",
+        "replaces",
+        "sent",
+    )
 
     def __init__(self, log: StreamLog, terms: StreamTerms, epoch: int = 0) -> None:
         self.log = log
@@ -52,6 +70,7 @@ class WrittenStream:
         self._terms = terms
         self._saved = terms.saved
         """Request to store; None once it is stored."""
+        self._counted_at = time.monotonic()
         self.begin_anew()
 
     @property
@@ -62,12 +81,28 @@ class WrittenStream:
         """Start again: nothing is written."""
         self.sent = 0
         self.first = 1
+        self._entries = 0
+        """Number of entries that Redis has at least."""
+        self.replaces = False
+        """True if entries in Redis are removed before the next is written."""
         self.refreshed_at = float("-inf")
         self._saved = self._terms.saved
 
+    def lacks_some(self, count: int) -> bool:
+        """Compare with the number of entries in Redis. Return True if some are missing: all of them
+        are then written again, since newer ones may be there.
+        """
+        if count >= self._entries:
+            self._entries = count
+            return False
+        self.begin_anew()
+        self.finished = False
+        self.replaces = True
+        return True
+
     def is_behind(self, last: bytes) -> bool:
-        """Compare with the id of the newest entry in Redis. Return True if there is more to write:
-        it is then written from there on.
+        """Compare with the id of the newest entry in Redis, before which none is missing. Return
+        True if there is more to write: it is then written from there on.
         """
         number, _, end = last.partition(b"-")
         self.sent = min(int(number), self.log.last)
@@ -93,7 +128,14 @@ class WrittenStream:
         if ends:
             entries.append((f"{sent}-1", "e", log.state.value))
         due = now - self.refreshed_at > self.ttl_s / 3
-        checked = added = None
+        checked = added = counted = None
+        count = len(entries)
+        if self.replaces:
+            pipeline.execute_command("DEL", name)
+        elif self.sent and entries and (ends or now - self._counted_at > _COUNTED_S):
+            self._counted_at = now
+            counted = len(pipeline)
+            pipeline.execute_command("XLEN", name)
         if due or ends or (entries and not self.sent):
             # The first entry makes the stream, so it has to know who runs it.
             first = () if self.sent or not entries else entries.pop(0)
@@ -109,7 +151,9 @@ class WrittenStream:
             pipeline.execute_command("XTRIM", name, "MINID", f"{log.first}-0")
         size_bytes = sum(map(len, events))
         refreshed_at = now if due else self.refreshed_at
-        return WrittenShare(sent, log.first, ends, refreshed_at, size_bytes, checked, added)
+        return WrittenShare(
+            sent, log.first, ends, refreshed_at, size_bytes, checked, added, counted, count
+        )
 
     def _describe(
         self, pipeline: Any, process: str, name: str, first: tuple[Any, ...], *, ends: bool
@@ -131,6 +175,9 @@ class WrittenStream:
 
     def done(self, share: WrittenShare) -> None:
         """Record that the call succeeded."""
+        trimmed = share.first != self.first
+        self._entries = 0 if trimmed else self._entries + share.entries
+        self.replaces = False
         self.sent, self.first = share.sent, share.first
         self.finished, self.refreshed_at = share.finished, share.refreshed_at
         if share.checked is not None:

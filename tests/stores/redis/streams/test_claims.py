@@ -68,3 +68,18 @@ async def test_a_claim_expires_unless_it_is_renewed(rig: Rig, redis: Redis) -> N
     await redis.command("PEXPIRE", keys.claim(b"k"), "1000")
     await rig.claims.renew()
     assert int((await redis.command("PTTL", keys.claim(b"k")))[1:]) > 1000
+
+
+async def test_a_claim_that_redis_has_lost_is_taken_again(redis: Redis, rig: Rig) -> None:
+    lost, other = Claim(BODY, "one"), Claim(BODY, "two")
+    for key in (b"free", b"taken"):
+        await rig.claims.take(key, lost)
+    await redis.command("FLUSHALL")
+    await redis.command("SET", keys.claim(b"taken"), BODY.decode() + "two")
+    rig.claims.doubt()
+    await rig.claims.renew()
+    assert await redis.command("GET", keys.claim(b"free")) == BODY + b"one"
+    assert await rig.claims.find(b"taken") == other
+    rig.claims.drop(b"taken", "one")
+    await rig.dropped()
+    assert await rig.claims.find(b"taken") == other

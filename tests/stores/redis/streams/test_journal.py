@@ -83,3 +83,38 @@ async def test_a_stream_that_outlives_an_outage_of_redis_is_whole_afterwards(
     assert numbers(again.body) == [*range(1, len(EVENTS) + 1)]
     left_ms = await redis.command("PTTL", f"llm-gateway:stream:{{{stream}}}:events")
     assert int(left_ms[1:]) > 0
+
+
+@pytest.mark.parametrize("lost", [4, len(EVENTS)], ids=["in the middle", "the last event"])
+async def test_events_that_a_failover_loses_unnoticed_are_written_again(
+    redis: Redis, upstream: ScriptedUpstream, start_gateway: StartGateway, lost: int
+) -> None:
+    one, two = [await start_gateway(config(upstream, redis)) for _ in range(2)]
+    async with RawClient(one.port) as here, RawClient(two.port) as there:
+        await here.send(post())
+        await upstream.wait_requests(1)
+        stream = ((await here.read_head()).value("x-stream-id") or b"").decode()
+        name = f"llm-gateway:stream:{{{stream}}}:events"
+        for number, event in enumerate(EVENTS, 1):
+            await upstream.release(event)
+            assert payload(await here.read_chunk() or b"") == [event]
+            await eventually_there(redis, name, number)
+            if number == 1:
+                await there.send(follow(stream))
+            if number == lost:  # as if the replica that is the master now had not received it
+                assert await redis.command("XDEL", name, f"{number}-0") == b":1\r\n"
+        await upstream.finish()
+        assert await here.read_chunk() is None
+        followed = await there.read_response()
+    again = await ask(two, follow(stream))
+    for answer in (followed, again):
+        assert answer.clean_end
+        assert payload(answer.body) == EVENTS
+
+
+async def eventually_there(redis: Redis, name: str, number: int) -> None:
+    """Return once Redis has the event with this number."""
+    await asked_until(
+        lambda: redis.command("XRANGE", name, f"{number}-0", f"{number}-0"),
+        lambda reply: reply == b"*1\r\n",
+    )
