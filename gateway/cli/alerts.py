@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import EXIT_CANNOT_DO, EXIT_OK, WrongUsage
-from gateway.config import load, models
+from gateway.config import load_for_command, models
 from gateway.telemetry.alerts.delivery import DeliveryFailed, deliver
 from gateway.telemetry.alerts.event import AlertEvent, AlertKind
 from gateway.wiring.alerts import alert_target
@@ -26,7 +26,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _test(arguments: argparse.Namespace) -> int:
-    alerts = load(arguments.config).alerts
+    alerts = load_for_command(arguments.config).alerts
     if not alerts:
         raise WrongUsage("the configuration has no alerts")
     if arguments.name is not None and arguments.name not in alerts:

@@ -14,6 +14,7 @@ from gateway.cli.doctor.upstreams import endpoint_findings
 from gateway.cli.failures import EXIT_CONFIG, EXIT_OK
 from gateway.config import ConfigError, Loaded, Problem
 from gateway.config.problems import ConfigPath, dotted, in_order
+from gateway.config.secret_sources import SecretReading
 
 
 def add_command(commands: Commands) -> None:
@@ -22,12 +23,15 @@ def add_command(commands: Commands) -> None:
         "check",
         help="validate a file; print every problem",
         description="Finds everything that would keep `serve` from starting. Each problem is one "
-        "line: its place, what is wrong, and what is right. Secrets and plug-ins are loaded, too. "
-        "Backends are asked with --live only.",
+        "line: its place, what is wrong, and what is right. Secrets and plug-ins are loaded, too: "
+        "--offline reads no secrets, for a check where there are none. Backends are asked with "
+        "--live only.",
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a problem, on stdout")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--offline", action="store_true", help="read no secrets")
+    how.add_argument(
         "--live",
         action="store_true",
         help="also ask every backend: whether it is there, its dialect, base path and models",
@@ -62,19 +66,34 @@ def _print_sources(loaded: Loaded) -> None:
         print(f"  {dotted(one.path)} is set by {one.variable}")
 
 
+def _without_secrets(arguments: argparse.Namespace) -> tuple[Sequence[Problem], list[Problem]]:
+    """Return the problems and warnings that do not depend on secrets."""
+    warnings: list[Problem] = []
+    try:
+        loaded = load_given(arguments, SecretReading.NEVER)
+        warnings = loaded.warnings()
+        build(loaded)
+    except ConfigError as exc:
+        return exc.problems, warnings
+    return (), warnings
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """Print problems and warnings by line. Warnings alone are no failure unless `--strict`."""
     errors: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     loaded: Loaded | None = None
+    reading = SecretReading.NEVER if arguments.offline else SecretReading.AT_LOAD
     try:
-        loaded = load_given(arguments)
+        loaded = load_given(arguments, reading)
         warnings = loaded.warnings()
         build(loaded)
         if arguments.live:
             warnings = asyncio.run(_live(loaded, warnings))
     except ConfigError as exc:
-        errors = exc.problems
+        # A secret that is missing here hides what is found only in a valid configuration.
+        more, warnings = _without_secrets(arguments)
+        errors = in_order(dict.fromkeys([*exc.problems, *more]))
     if arguments.json:
         for severity, problems in (("error", errors), ("warning", warnings)):
             for one in problems:
@@ -85,7 +104,8 @@ def _check(arguments: argparse.Namespace) -> int:
         for one in warnings:
             print(f"{one} (warning)", file=sys.stderr)
         if not errors:
-            print(f"{config_file(arguments)}: ok")
+            unread = "; secrets were not read" if arguments.offline else ""
+            print(f"{config_file(arguments)}: ok{unread}")
             if loaded is not None:
                 _print_sources(loaded)
     return EXIT_CONFIG if errors or (warnings and arguments.strict) else EXIT_OK

@@ -11,8 +11,10 @@ from typing import TypeAlias
 from gateway.app import CannotBuild, Runtime
 from gateway.config import ConfigError, Loaded, load_source, load_source_text
 from gateway.config import models as config_models
+from gateway.config.secret_sources import SecretReading
 from gateway.process_state import ProcessState
 from gateway.server.serving import require_c_parser
+from gateway.store.location import UNREAD
 from gateway.telemetry.logs.logger import direct_logger
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -46,13 +48,17 @@ def config_file(arguments: argparse.Namespace) -> Path:
     return file
 
 
-def load_given(arguments: argparse.Namespace) -> Loaded:
-    """Load the file that was given; `-` means standard input. Raise ConfigError."""
+def load_given(
+    arguments: argparse.Namespace, reading: SecretReading = SecretReading.AT_LOAD
+) -> Loaded:
+    """Load the file that was given; `-` means standard input, which is read once. Raise
+    ConfigError.
+    """
     path = config_file(arguments)
-    if str(path) == "-":
-        text = sys.stdin.read()
-        return load_source_text(text, name="<stdin>", base=Path(), environ=os.environ)
-    return load_source(path)
+    if str(path) != "-":
+        return load_source(path, reading=reading)
+    text = arguments.text = getattr(arguments, "text", None) or sys.stdin.read()
+    return load_source_text(text, name="<stdin>", base=Path(), environ=os.environ, reading=reading)
 
 
 def build(loaded: Loaded) -> Runtime:
@@ -64,8 +70,8 @@ def build(loaded: Loaded) -> Runtime:
     """
     require_c_parser()
     config = loaded.config
-    path = config.store.location.path
-    if path is not None and not path.exists():
+    location = config.store.location
+    if location == UNREAD or (location.path is not None and not location.path.exists()):
         config = config.model_copy(update={"store": config_models.StoreSettings()})
     try:
         return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))

@@ -17,7 +17,7 @@ from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
 from gateway.cli.table import print_table
-from gateway.config import Config, load
+from gateway.config import Config, load_for_command
 
 _PAGE = 1000
 
@@ -161,7 +161,7 @@ def _edited(
 
 
 def _loaded(arguments: argparse.Namespace) -> Config:
-    config = load(arguments.config)
+    config = load_for_command(arguments.config)
     if not config.store.location.is_shared:
         hint = "set store.url to SQLite or a Redis"
         raise WrongUsage(f"teams and users are kept in the store: {hint}")

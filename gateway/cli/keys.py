@@ -39,7 +39,7 @@ from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.store import with_records
 from gateway.cli.table import print_table
-from gateway.config import Config, load
+from gateway.config import Config, load_for_command
 from gateway.config import models as config_models
 from gateway.store.records import Records, StoreUnavailable
 from gateway.stores.makers import UNUSABLE, makers
@@ -139,7 +139,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load_for_command(arguments.config)
     register = _register(config, arguments.provider)
     with _usage(arguments):
         secret, key = made(parsed(KeyOrder, _settings(arguments)), _now())
@@ -153,7 +153,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     now = _now()
-    register = _register(load(arguments.config), arguments.provider)
+    register = _register(load_for_command(arguments.config), arguments.provider)
     wanted = Filter(arguments.owner, arguments.team, arguments.tag, arguments.state)
     rows: list[tuple[str, ...]] = [
         ("ID", "OWNER", "TEAM", "TENANT", "MODELS", "LIMITS", "CREATED", "EXPIRES", "STATE")
@@ -183,7 +183,7 @@ def _row(key: ApiKey, now: datetime) -> tuple[str, ...]:
 
 
 def _change(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load_for_command(arguments.config)
     with _usage(arguments):
         order = parsed(KeyChange, _settings(arguments))
     if order.team is not None:
@@ -213,19 +213,23 @@ def _rotate(arguments: argparse.Namespace) -> int:
         secrets.append(secret)
         return ending, new
 
-    _edited(load(arguments.config), arguments, rotate)
+    _edited(load_for_command(arguments.config), arguments, rotate)
     print(secrets[-1])
     return 0
 
 
 def _suspend(arguments: argparse.Namespace) -> int:
-    key = _edited(load(arguments.config), arguments, lambda key: [_suspended(key, _now())])
+    key = _edited(
+        load_for_command(arguments.config), arguments, lambda key: [_suspended(key, _now())]
+    )
     print(f"{key.id}: suspended")
     return 0
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    key = _edited(load(arguments.config), arguments, lambda key: [_suspended(key, None)])
+    key = _edited(
+        load_for_command(arguments.config), arguments, lambda key: [_suspended(key, None)]
+    )
     print(f"{key.id}: {key.state(_now())}")
     return 0
 
@@ -240,7 +244,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     def revoke(key: ApiKey) -> ApiKey:
         return key if key.revoked is not None else key.revoke(_now())
 
-    key = _edited(load(arguments.config), arguments, lambda key: [revoke(key)])
+    key = _edited(load_for_command(arguments.config), arguments, lambda key: [revoke(key)])
     print(f"{key.id}: revoked")
     return 0
 

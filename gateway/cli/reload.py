@@ -12,7 +12,7 @@ import aiohttp
 
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage, why_unreachable
-from gateway.config import Config, load
+from gateway.config import Config, load_for_command
 from gateway.processes.sockets import split_address
 
 _TIMEOUT_S = 60.0
@@ -30,7 +30,9 @@ def add_command(commands: Commands) -> None:
 
 
 def _reload(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)  # an invalid file is reported before the gateway is asked
+    config = load_for_command(
+        arguments.config
+    )  # an invalid file is reported before the gateway is asked
     document = asyncio.run(_ask(config))
     for problem in document["problems"]:
         print(problem)

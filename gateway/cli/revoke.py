@@ -11,7 +11,7 @@ from gateway.auth.jwt import REVOKED
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
-from gateway.config import load
+from gateway.config import load_for_command
 from gateway.config.units import parse_duration
 
 
@@ -29,7 +29,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load_for_command(arguments.config)
     if not config.store.location.is_shared:
         raise WrongUsage(
             "revoking needs a store that is shared: set store.url to SQLite or a Redis"

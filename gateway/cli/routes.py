@@ -8,6 +8,7 @@ import json
 from gateway.cli.config_file import Commands, add_config_file, build, load_given
 from gateway.cli.failures import EXIT_OK
 from gateway.cli.table import print_table
+from gateway.config.secret_sources import SecretReading
 from gateway.wiring.routes import shown
 
 
@@ -20,7 +21,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _routes(arguments: argparse.Namespace) -> int:
-    loaded = load_given(arguments)
+    loaded = load_given(arguments, SecretReading.NEVER)
     rows = shown(loaded.config, build(loaded).routes)
     if arguments.json:
         for row in rows:

@@ -10,7 +10,7 @@ import jwt
 
 from gateway.cli.config_file import Commands, add_config_file, config_file
 from gateway.cli.failures import EXIT_OK, WrongUsage
-from gateway.config import Config, load
+from gateway.config import Config, load_for_command
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
 
@@ -34,7 +34,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    config = load(config_file(arguments))
+    config = load_for_command(config_file(arguments))
     try:
         ttl_s = parse_duration(arguments.ttl)
     except ValueError as exc:

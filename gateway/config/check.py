@@ -106,7 +106,7 @@ def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -
         for unit in counted:
             if getattr(one, unit) is not None and getattr(limit, unit) is None:
                 yield (*where, unit), f"the limit itself has no `{unit}`", None
-    if limit.budget is not None and not config.store.location.is_shared:
+    if limit.budget is not None and not config.store.known_location.is_shared:
         hint = "set store.url to sqlite:///PATH or a Redis"
         yield (*path, "budget"), "would be forgotten at every restart", hint
 
@@ -218,7 +218,7 @@ def _check_takeover(
     path: ConfigPath, route: models.Route, config: models.Config
 ) -> Iterator[Finding]:
     """Check a route whose streams another process continues."""
-    kind = config.store.location.kind
+    kind = config.store.known_location.kind
     if kind is not None and kind.name != "redis":
         yield path, "needs a store that outlives the process", "set store.url to a Redis"
     upstreams = [config.upstreams.get(name) for name in _upstreams_of(route, config)]

@@ -15,6 +15,7 @@ _URL = re.compile(rb"https?://[^/?#@\s]+(?:/[\x21-\x7e]*)?")
 
 def check_alert(path: ConfigPath, alert: models.AlertSettings) -> Iterator[Finding]:
     """Yield the problems of one alert. The text does not repeat its URL."""
-    if not isinstance(alert.url, str) and not _URL.fullmatch(alert.url.reveal()):
+    secret = None if isinstance(alert.url, str) else alert.url.known
+    if secret is not None and not _URL.fullmatch(secret):
         yield (*path, "url"), "the secret is not an address: http(s)://HOST/PATH", None
     yield from check_proxy((*path, "proxy"), alert.proxy)

@@ -18,7 +18,8 @@ def check_hook(path: ConfigPath, hook: models.HookSettings) -> Iterator[Finding]
     if not isinstance(hook, models.WebhookSettings):
         return
     yield from check_proxy((*path, "proxy"), hook.proxy)
-    if hook.token is not None and not _TOKEN.fullmatch(hook.token.reveal()):
+    token = None if hook.token is None else hook.token.known
+    if token is not None and not _TOKEN.fullmatch(token):
         yield (*path, "token"), "has characters that no header can have", None
     if hook.model is not None and hook.format != "openai":
         yield (*path, "model"), "belongs to `format: openai`", None

@@ -43,7 +43,7 @@ def check_key_store(
     """Check that an API key provider has a place for its keys, and a usable header."""
     if provider.header and provider.header.lower() in RESERVED_HEADERS:
         yield (*path, "header"), "cannot carry a key", None
-    if provider.file is None and not store.location.is_shared:
+    if provider.file is None and not store.known_location.is_shared:
         hint = "give it a `file`, or set store.url to SQLite or a Redis"
         yield path, "keeps its keys in the store, which is the memory of one process", hint
 
@@ -56,7 +56,7 @@ def check_teams(
         for name in ("teams", "default_team"):
             if getattr(provider, name):
                 yield (*path, name), "is used with `claims.team` only", None
-    elif not store.location.is_shared:
+    elif not store.known_location.is_shared:
         hint = "set store.url to SQLite or a Redis"
         where = (*path, "claims", "team")
         yield where, "names teams, which are kept in the store of all processes", hint
@@ -97,10 +97,14 @@ def _check_secret(
         yield (*path, "public_key"), f"is not used with {algorithm}", "use `secret`"
     if secret is None:
         yield path, f"{algorithm} needs `secret`", None
-    elif b"-----BEGIN" in secret.reveal():
+        return
+    value = secret.known
+    if value is None:
+        return  # it is not read
+    if b"-----BEGIN" in value:
         # If a public key were the HMAC secret, everyone could sign (RFC 8725 section 2.1).
         yield (*path, "secret"), "holds a PEM key, which is no secret", "use RS256 or its like"
-    elif len(secret.reveal()) < least_bytes:
+    elif len(value) < least_bytes:
         yield (*path, "secret"), f"is shorter than {least_bytes} bytes", None
 
 
@@ -113,8 +117,11 @@ def _check_public_key(
     if public_key is None:
         yield path, f"{algorithm} needs `public_key`", None
         return
+    value = public_key.known
+    if value is None:
+        return  # it is not read
     try:
-        key = load_pem_public_key(public_key.reveal())
+        key = load_pem_public_key(value)
     except (ValueError, UnsupportedAlgorithm):
         yield where, "is not a public key in PEM form", None
         return

@@ -32,7 +32,14 @@ from gateway.config.models import Config
 from gateway.config.overrides import Override, apply_overrides
 from gateway.config.problems import ConfigError, ConfigSource, Problem, in_order, whole_file
 from gateway.config.references import check_references
-from gateway.config.secret_sources import FileVersion, KnownSecrets, SecretSources, file_version
+from gateway.config.secret_position import SecretPositions
+from gateway.config.secret_sources import (
+    FileVersion,
+    KnownSecrets,
+    SecretReading,
+    SecretSources,
+    file_version,
+)
 from gateway.config.yaml_reader import YamlReader
 
 
@@ -78,13 +85,25 @@ def load(path: Path) -> Config:
     return load_source(path).config
 
 
-def load_source(path: Path, known: KnownSecrets | None = None) -> Loaded:
+def load_for_command(path: Path) -> Config:
+    """Return the configuration of a file for a command that needs few of the secrets. Each is read
+    when it is used. Raise ConfigError.
+    """
+    return load_source(path, reading=SecretReading.WHEN_USED).config
+
+
+def load_source(
+    path: Path,
+    known: KnownSecrets | None = None,
+    *,
+    reading: SecretReading = SecretReading.AT_LOAD,
+) -> Loaded:
     """Load a file and the files that it includes. Raise ConfigError. Blocks while secrets are read;
     those in `known` are not.
     """
     main = ConfigText(str(path), read_text(path, str(path)))
     texts = [main, *included_texts(main, path.parent)]
-    return load_texts(texts, path.parent, known, os.environ)
+    return load_texts(texts, path.parent, known, os.environ, reading)
 
 
 def included_patterns(path: Path) -> tuple[str, ...]:
@@ -138,11 +157,17 @@ def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> C
 
 
 def load_source_text(
-    text: str, *, name: str, base: Path, environ: Mapping[str, str] | None = None
+    text: str,
+    *,
+    name: str,
+    base: Path,
+    environ: Mapping[str, str] | None = None,
+    reading: SecretReading = SecretReading.AT_LOAD,
 ) -> Loaded:
     """Load a text like `load_source`, with the overrides in `environ`. Raise ConfigError."""
     main = ConfigText(name, text)
-    return load_texts([main, *included_texts(main, base)], base, None, environ or {})
+    texts = [main, *included_texts(main, base)]
+    return load_texts(texts, base, None, environ or {}, reading)
 
 
 def load_texts(
@@ -150,6 +175,7 @@ def load_texts(
     base: Path,
     known: KnownSecrets | None,
     environ: Mapping[str, str],
+    reading: SecretReading = SecretReading.AT_LOAD,
 ) -> Loaded:
     """Load the texts of a configuration, the main one first. Raise ConfigError."""
     main = texts[0]
@@ -169,7 +195,7 @@ def load_texts(
     unread = {problem.path for problem in merged.problems}
     problems = [source.problem(*finding) for finding in check_references(document)]
     providers = document.get("secret_providers") if isinstance(document, dict) else None
-    secrets = SecretSources(base, providers, known)
+    secrets = SecretSources(base, providers, known, reading, SecretPositions(document, source))
     config: Config | None = None
     try:
         config = Config.model_validate(document, context={"base": base, "secrets": secrets})

@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.config.problems import ConfigError, whole_file
+from gateway.config.secret_position import SecretPositions
 from gateway.config.wording import in_words
 from gateway.masking import mask_text
 
@@ -81,6 +84,17 @@ class KnownSecrets:
     """Plug-ins that exist already, which keep their sessions."""
 
 
+class SecretReading(Enum):
+    """Time at which the secrets of a configuration are read."""
+
+    AT_LOAD = "at load"
+    """When it is loaded, so that a missing secret is an error of the configuration."""
+    WHEN_USED = "when used"
+    """When the value is asked for: for commands that need few of them."""
+    NEVER = "never"
+    """Not at all. A random placeholder takes the place of each value."""
+
+
 class SecretSources:
     """Sources of the secrets of one load of a configuration. It records what was read."""
 
@@ -89,10 +103,15 @@ class SecretSources:
         base: Path,
         providers: object = None,
         known: KnownSecrets | None = None,
+        reading: SecretReading = SecretReading.AT_LOAD,
+        positions: SecretPositions | None = None,
     ) -> None:
         """Create the sources. Paths of files are relative to `base`. `providers` is the section
-        `secret_providers` of the file, before its validation.
+        `secret_providers` of the file, before its validation. `positions` are needed for secrets
+        that are read when they are used.
         """
+        self.reading = reading
+        self._positions = positions
         self._base = base
         self._providers = providers if isinstance(providers, Mapping) else {}
         self._known = known or KnownSecrets()
@@ -113,6 +132,12 @@ class SecretSources:
         only if that fails.
         """
         return KnownSecrets({}, self.known().values)
+
+    def unreadable(self, keys: Mapping[str, object], why: str) -> ConfigError:
+        """Return the error for a secret that could not be read when it was used."""
+        if self._positions is None:
+            return ConfigError([whole_file("configuration", why)])
+        return ConfigError([self._positions.problem(keys, why)])
 
     def from_environment(self, name: str) -> bytes:
         """Return the value of a variable. Raise ValueError."""

@@ -2,13 +2,15 @@
 `{provider: NAME, name: ...}`.
 
 A `Secret` is always printed as `***`. Its value is read when the configuration is loaded, so a
-missing secret is an error of the configuration, and not of the first request. A value that changes
-later is applied like a reload (`gateway/admin/reload.py`).
+missing secret is an error of the configuration, and not of the first request. Commands that need
+few of the secrets read them when they are used (`SecretReading`). A value that changes later is
+applied like a reload (`gateway/admin/reload.py`).
 """
 
 from __future__ import annotations
 
 import hmac
+import secrets
 from typing import Any, Self
 
 from pydantic import (
@@ -22,9 +24,10 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.secret_sources import SecretSources
+from gateway.config.secret_sources import SecretReading, SecretSources
 from gateway.config.units import Duration
 
+_PLACEHOLDER_BYTES = 32
 FINGERPRINT = "fingerprint"
 """Name of a random key in the context of `model_dump`. Values are then replaced by their HMAC, to
 compare two configurations. The result must not be shown.
@@ -69,12 +72,15 @@ class Secret(BaseModel):
         description="With `command` or `provider`: how often it is read again; default: at a "
         "reload only.",
     )
-    _value: bytes = PrivateAttr(b"")
+    _value: bytes | None = PrivateAttr(b"")
+    """None until it is read."""
+    _sources: SecretSources | None = PrivateAttr(None)
+    """Sources of a value that is read when it is used."""
 
     @model_validator(mode="after")
     def _read(self, info: ValidationInfo) -> Self:
-        sources = (self.env, self.file, self.command, self.provider)
-        if sum(one is not None for one in sources) != 1:
+        named = (self.env, self.file, self.command, self.provider)
+        if sum(one is not None for one in named) != 1:
             raise ValueError("give either `env` or `file`, or else `command` or `provider`")
         if self.generate and self.file is None:
             raise ValueError("`generate` needs `file`")
@@ -86,7 +92,11 @@ class Secret(BaseModel):
             raise ValueError("`every` needs `command` or `provider`; a file is watched anyway")
         context = info.context or {}
         if "base" in context:
-            self._value = self._value_from(context.get("secrets") or SecretSources(context["base"]))
+            sources: SecretSources = context.get("secrets") or SecretSources(context["base"])
+            if sources.reading is SecretReading.AT_LOAD:
+                self._value = self._value_from(sources)
+            else:
+                self._value, self._sources = None, sources
         return self
 
     def _value_from(self, sources: SecretSources) -> bytes:
@@ -101,15 +111,38 @@ class Secret(BaseModel):
         return sources.from_provider(self.provider, self.name, self.every)
 
     def reveal(self) -> bytes:
-        """Return the value. The caller must not log it."""
+        """Return the value. The caller must not log it. Raise ConfigError if it is read only now,
+        and cannot be.
+        """
+        sources = self._sources
+        if self._value is None:
+            assert sources is not None
+            if self.is_placeholder:
+                self._value = secrets.token_hex(_PLACEHOLDER_BYTES).encode()
+            else:
+                try:
+                    self._value = self._value_from(sources)
+                except ValueError as exc:
+                    keys = {name: getattr(self, name) for name in self.model_fields_set}
+                    raise sources.unreadable(keys, str(exc)) from exc
         return self._value
+
+    @property
+    def known(self) -> bytes | None:
+        """Value, if it has been read; None for a placeholder, too. For checks of its form."""
+        return None if self.is_placeholder else self._value
+
+    @property
+    def is_placeholder(self) -> bool:
+        """True if the value is never read."""
+        return self._sources is not None and self._sources.reading is SecretReading.NEVER
 
     @model_serializer
     def _masked(self, info: SerializationInfo) -> Any:
         key = (info.context or {}).get(FINGERPRINT)
         if key is None:
             return "***"
-        return hmac.digest(key, self._value, "sha256").hex()
+        return hmac.digest(key, self.reveal(), "sha256").hex()
 
     def __repr__(self) -> str:
         return "Secret(***)"

@@ -59,6 +59,10 @@ class Location:
         return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
+UNREAD = Location(None, "")
+"""Location of a store whose URL is a secret that is not read."""
+
+
 def locate(url: str) -> Location:
     """Parse the URL of a store."""
     scheme = url.partition("://")[0]

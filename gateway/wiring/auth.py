@@ -129,5 +129,7 @@ def _keys(options: models.JwtProviderSettings, report: Callable[[str], None]) ->
     given = options.secret or options.public_key
     assert given is not None  # ensured by check.py
     assert options.algorithm is not None
-    prepared = jwt.get_algorithm_by_name(options.algorithm).prepare_key(given.reveal())
+    # A placeholder is no key. It belongs to a command that only looks at what is built.
+    algorithm = jwt.get_algorithm_by_name(options.algorithm)
+    prepared = None if given.is_placeholder else algorithm.prepare_key(given.reveal())
     return StaticKey(VerificationKey(None, options.algorithm, prepared))

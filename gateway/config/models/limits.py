@@ -11,7 +11,7 @@ from gateway.config.secrets import Secret
 from gateway.config.types import Budget, Key, Rate, StoreUrl
 from gateway.config.units import Size
 from gateway.limiting.keys import EXPECTED
-from gateway.store.location import Location, locate
+from gateway.store.location import UNREAD, Location, locate
 
 
 class Tier(Section):
@@ -92,7 +92,15 @@ class StoreSettings(Section):
     @property
     def location(self) -> Location:
         """Where the store is. Not for logs: the URL may contain a password."""
+        if not isinstance(self.url, str) and self.url.is_placeholder:
+            return UNREAD
         return locate(self.url if isinstance(self.url, str) else self.url.reveal().decode())
+
+    @property
+    def known_location(self) -> Location:
+        """Where the store is; of unknown kind if the URL is a secret that is not read."""
+        read = isinstance(self.url, str) or self.url.known is not None
+        return self.location if read else UNREAD
 
 
 class ShareSettings(Section):
