@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
+from gateway.admin.budgets import BudgetState
 from gateway.admin.documents import Document
 from gateway.admin.key_documents import Names
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
@@ -42,6 +43,8 @@ class UserState(UserSettings):
     suspended: str | None
     version: str
     """Value of `version` for a change that is made from this state."""
+    budgets: list[BudgetState] | None = None
+    """Budgets of `limits`, in lists of users; null if the store of limits does not answer."""
 
 
 class TeamState(TeamSettings):
@@ -53,6 +56,34 @@ class TeamState(TeamSettings):
     suspended: str | None
     version: str
     """Value of `version` for a change that is made from this state."""
+    budgets: list[BudgetState] | None = None
+    """Budgets of `limits`, in lists of teams; null if the store of limits does not answer."""
+
+
+class TeamMember(Document):
+    """A user of a team: its keys and usage there."""
+
+    name: str
+    keys: int
+    """Usable keys of the team."""
+    requests: int
+    """Requests in the last 30 days."""
+    tokens: int
+    """Input and output tokens in the last 30 days."""
+    cost: dict[str, float]
+    """Cost in the last 30 days, by currency."""
+    suspended: str | None
+    budgets: list[BudgetState] | None
+    """Budgets of `per_user`; null if the store of limits does not answer."""
+
+
+class TeamMembers(Document):
+    members: list[TeamMember]
+    """Users with keys or usage of the team, in order of their names; 200 at most."""
+    more: bool
+    """True if there are more users, or more keys than are looked at."""
+    usage_known: bool
+    """False without a local store: then the use is not known."""
 
 
 class Users(Document):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,10 @@ from gateway.auth import holders
 from gateway.auth.holders import TEAM_NAME, Holder, HolderKind
 from gateway.config import Config
 from gateway.store.records import Records
+
+_PAGE = 1000
+_SCANNED = 20_000
+"""Number of records after which a call returns what it has found."""
 
 
 def ordered(
@@ -81,18 +85,26 @@ async def find(records: Records, kind: HolderKind, name: str) -> Holder | None:
 
 
 async def page(
-    records: Records, kind: HolderKind, after: str, limit: int
-) -> tuple[Sequence[Holder], str | None]:
-    """Return a page of teams or users, and what `after` has to be for the next page, or None. Raise
+    records: Records, kind: HolderKind, after: str, limit: int, text: str = ""
+) -> tuple[list[Holder], str | None]:
+    """Return a page of teams or users, and what `after` has to be for the next page, or None.
+    `text` keeps those whose name contains it, in any case. A page may be shorter than `limit`
+    although another one follows, because a call looks at a bounded number of records. Raise
     StoreUnavailable.
     """
     found: list[Holder] = []
-    place = holders.key_of(kind, after)
-    while len(found) < limit:
-        values = await records.page(holders.KIND, place, limit - len(found))
-        mine = {key: value for key, value in values.items() if key.startswith(f"{kind}/")}
-        found += [one for one in map(holders.parse, mine.values()) if one is not None]
-        if not values or len(mine) < len(values):
+    place, prefix, seen = holders.key_of(kind, after), holders.key_of(kind, ""), 0
+    while len(found) < limit and seen < _SCANNED:
+        values = await records.page(holders.KIND, place, _PAGE if text else limit - len(found))
+        for place, value in values.items():
+            if not place.startswith(prefix):
+                return found, None
+            holder = holders.parse(value)
+            if holder is not None and text.lower() in holder.name.lower():
+                found.append(holder)
+                if len(found) == limit:
+                    break
+        seen += len(values)
+        if not values:
             return found, None
-        place = max(values)
-    return found, found[-1].name
+    return found, place.removeprefix(prefix)

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin import documents, holder_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import Audit
+from gateway.admin.budgets import budgets_of
 from gateway.admin.holder_orders import difference, document, find, ordered, page
 from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_requests import (
@@ -27,10 +28,16 @@ from gateway.admin.record_requests import (
 from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.auth.key_register import opened
+from gateway.auth.membership import team_grant, user_grant
 from gateway.config import Config
 from gateway.store.records import Records
 
-_PAGES = (LIMIT, Parameter("after", "Value of `next` from the previous page."))
+_PAGES = (
+    LIMIT,
+    Parameter("after", "Value of `next` from the previous page."),
+    Parameter("name", "Only the one of this name."),
+    Parameter("text", "Only those with this text in their names, in any case."),
+)
 _TEAM = Parameter("name", "Name of the team.")
 _USER = Parameter("name", "Owner of keys, by whom they are counted.")
 _REFUSALS = {
@@ -81,7 +88,7 @@ class HoldersApi:
     @Operation(
         "POST",
         "/api/teams/{name}/suspend",
-        "Refuse the keys of a team until it is resumed.",
+        "Refuse the keys and tokens of a team until it is resumed.",
         returns=holder_documents.TeamState,
         parameters=(_TEAM,),
         errors=_UNKNOWN,
@@ -137,10 +144,10 @@ class HoldersApi:
     @Operation(
         "POST",
         "/api/users/{name}/suspend",
-        "Refuse the keys of a user until it is resumed.",
+        "Refuse the keys and tokens of a user until it is resumed. It needs no record before.",
         returns=holder_documents.UserState,
         parameters=(_USER,),
-        errors=_UNKNOWN,
+        errors=_REFUSALS,
     )
     async def _suspend_user(self, request: web.Request) -> web.Response:
         return await self._set_suspended(request, "user", self.now())
@@ -170,11 +177,22 @@ class HoldersApi:
     # -- what they share ---------------------------------------------------------------------
 
     async def _list(self, request: web.Request, kind: HolderKind) -> web.Response:
-        limit = limit_of(request)
+        limit, query = limit_of(request), request.query
         with storage():
             async with opened(self._records) as records:
-                found, more = await page(records, kind, request.query.get("after", ""), limit)
-        return answer({f"{kind}s": [document(one) for one in found], "next": more})
+                if "name" in query:
+                    only = await find(records, kind, query["name"])
+                    found, more = [] if only is None else [only], None
+                else:
+                    after, text = query.get("after", ""), query.get("text", "")
+                    found, more = await page(records, kind, after, limit, text)
+            grant = team_grant if kind == "team" else user_grant
+            budgets = await budgets_of(self.config(), [grant(one) for one in found])
+        rows = [
+            {**document(one), "budgets": budgets and budgets[place]}
+            for place, one in enumerate(found)
+        ]
+        return answer({f"{kind}s": rows, "next": more})
 
     async def _set(self, request: web.Request, kind: HolderKind) -> web.Response:
         data, name = await request.read(), request.match_info["name"]
@@ -190,12 +208,16 @@ class HoldersApi:
     async def _set_suspended(
         self, request: web.Request, kind: HolderKind, since: datetime | None
     ) -> web.Response:
+        name = request.match_info["name"]
+
         def suspend(before: Holder | None) -> Holder:
+            if before is None and kind == "user" and since is not None:
+                before = ordered(self.config(), kind, name, {}, None, since)
             found = _existing(before, kind)
             is_as_wanted = (found.suspended is None) is (since is None)
             return found if is_as_wanted else found.model_copy(update={"suspended": since})
 
-        before, after = await self._edit(kind, request.match_info["name"], suspend)
+        before, after = await self._edit(kind, name, suspend)
         if after != before:
             self._note(request, "resumed" if since is None else "suspended", before, after)
         return answer(document(after))

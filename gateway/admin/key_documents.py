@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from gateway.admin.budgets import BudgetState
 from gateway.admin.documents import Document
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 
@@ -37,6 +38,8 @@ class ApiKeyState(Document):
     state: Literal["usable", "suspended", "expired", "revoked"]
     version: str
     """Value of `version` for a change that is made from this state."""
+    budgets: list[BudgetState] | None = None
+    """Budgets of `allowance`, in lists of keys; null if the store of limits does not answer."""
     last_used: float | None
     """Seconds since the epoch, to half a second; null if it is not known or was not used."""
     requests: int

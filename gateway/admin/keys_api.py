@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin import documents, key_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import Audit
+from gateway.admin.budgets import budgets_of
 from gateway.admin.key_orders import (
     BadOrder,
     changed,
@@ -25,6 +25,7 @@ from gateway.admin.key_orders import (
     made,
     parsed,
 )
+from gateway.admin.key_registers import providers_of, register_of
 from gateway.admin.operation import Operation, Parameter, routes
 from gateway.admin.record_requests import (
     CHANGED,
@@ -36,21 +37,14 @@ from gateway.admin.record_requests import (
     orders,
     storage,
 )
+from gateway.admin.usage_sums import USED_DAYS, add_usage, no_usage
 from gateway.auth import holders, stored_keys
 from gateway.auth.api_key import ApiKey
-from gateway.auth.key_register import (
-    FileRegister,
-    Filter,
-    KeyRegister,
-    StoreRegister,
-    listed,
-    opened,
-    rotated,
-)
-from gateway.config import Config, models
+from gateway.auth.key_register import Filter, KeyRegister, listed, opened, rotated
+from gateway.auth.membership import own_grant
+from gateway.config import Config
 from gateway.telemetry.traces.reader import TraceReader
 
-_USED_DAYS = 30
 _ID = Parameter("id", "Id of the key.")
 _PROVIDER = Parameter("provider", "Name of the provider. Default: the first of type `api_key`.")
 _FILTERS = (
@@ -105,22 +99,27 @@ class KeysApi:
         limit = limit_of(request)
         only = query.get("provider")
         if only is not None:
-            self._register(only)
-        providers, now = [], self.now()
+            self._register(request)
+        config, providers, now = self.config(), [], self.now()
         with storage():
-            used = await self._used()
-            for name, options in self._providers().items():
+            for name, options in providers_of(config).items():
                 if only not in (None, name):
                     continue
                 keys, more = await listed(
-                    self._register(name),
+                    register_of(config, name),
                     wanted,
                     now,
                     after=query.get("after", "") if only else "",
                     limit=limit,
                 )
+                used = await self._used([key.id for key in keys])
+                grants = [own_grant(key.line or key.id, key.allowance) for key in keys]
+                budgets = await budgets_of(config, grants)
+                rows = [
+                    {**self._document(key, used), "budgets": budgets and budgets[place]}
+                    for place, key in enumerate(keys)
+                ]
                 kept_in = "store" if options.file is None else "file"
-                rows = [self._document(key, used) for key in keys]
                 providers.append({"name": name, "kept_in": kept_in, "keys": rows, "next": more})
         return answer({"providers": providers, "usage_known": self.reader is not None})
 
@@ -137,7 +136,7 @@ class KeysApi:
         with orders():
             order = parsed(key_documents.KeyOrder, await request.read())
             secret, key = made(order, self.now())
-        register = self._register(request.query.get("provider"))
+        register = self._register(request)
         with orders():
             check_key(self.config(), key)
         await self._check_team(key.team)
@@ -207,7 +206,7 @@ class KeysApi:
         with orders():
             order = parsed(key_documents.KeyRotation, await request.read())
             overlap = lifetime("overlap", order.overlap)
-        register, now = self._register(request.query.get("provider")), self.now()
+        register, now = self._register(request), self.now()
         made: list[tuple[str, ApiKey]] = []
 
         def rotate(old: ApiKey) -> tuple[ApiKey, ApiKey]:
@@ -244,25 +243,8 @@ class KeysApi:
 
     # -- what they share ---------------------------------------------------------------------
 
-    def _providers(self) -> Mapping[str, models.ApiKeyProviderSettings]:
-        return {
-            name: options
-            for name, options in self.config().auth.items()
-            if isinstance(options, models.ApiKeyProviderSettings)
-        }
-
-    def _register(self, name: str | None) -> KeyRegister:
-        found = self._providers()
-        name = next(iter(found), None) if name is None else name
-        if name is None or name not in found:
-            raise web.HTTPNotFound(reason="there is no such provider of type api_key in `auth`")
-        file, location = found[name].file, self.config().store.location
-        if file is not None:
-            return FileRegister(Path(file))
-        if not location.is_shared:
-            reason = f"auth.{name}: set `file`, or a store that all processes share"
-            raise web.HTTPServiceUnavailable(reason=reason)
-        return StoreRegister(lambda: opened_records(self.config()), name)
+    def _register(self, request: web.Request) -> KeyRegister:
+        return register_of(self.config(), request.query.get("provider"))
 
     async def _check_team(self, name: str | None) -> None:
         """Check that there is a team, if one is named. Raise HTTPBadRequest."""
@@ -285,7 +267,7 @@ class KeysApi:
         self, request: web.Request, change: Callable[[ApiKey], ApiKey], event: str
     ) -> web.Response:
         """Change a key, and write the audit line if it is not as it was."""
-        register = self._register(request.query.get("provider"))
+        register = self._register(request)
         with storage(), orders():
             found = await register.edit(request.match_info["id"], lambda key: [change(key)])
         old, new = _existing(found)
@@ -294,31 +276,26 @@ class KeysApi:
             Audit(self.logger).note(request, event, before, after, id=new.id, owner=new.owner)
         return answer({"key": self._document(new, {})})
 
-    async def _used(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return usage by the id of the key: the sum of all currencies' requests and tokens."""
+    async def _used(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return the usage of keys by their ids: the sum of all currencies' requests and tokens."""
         reader = self.reader
-        if reader is None:
+        if reader is None or not keys:
             return {}
-        since = (self.now() - timedelta(days=_USED_DAYS - 1)).date().isoformat()
+        since = (self.now() - timedelta(days=USED_DAYS - 1)).date().isoformat()
         recent, ever = await asyncio.gather(
-            asyncio.to_thread(reader.usage, since=since, by=["key"]),
-            asyncio.to_thread(reader.usage, by=["key"]),
+            asyncio.to_thread(reader.usage, since=since, by=["key"], keys=keys),
+            asyncio.to_thread(reader.usage, by=["key"], keys=keys),
         )
         used: dict[str, dict[str, Any]] = {}
         for row in ever:
-            one = used.setdefault(row["key"], {"last_used": None, "requests": 0, "tokens": 0})
+            one = used.setdefault(row["key"], {"last_used": None, **no_usage()})
             one["last_used"] = max(one["last_used"] or 0.0, row["last"] or 0.0) or None
-            one.setdefault("cost", {})
         for row in recent:
-            one = used[row["key"]]
-            one["requests"] += row["requests"]
-            one["tokens"] += row["tokens_in"] + row["tokens_out"]
-            if row["currency"]:
-                one["cost"][row["currency"]] = row["cost"]
+            add_usage(used[row["key"]], row)
         return used
 
     def _document(self, key: ApiKey, used: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        unused: Mapping[str, Any] = {"last_used": None, "requests": 0, "tokens": 0, "cost": {}}
+        unused: Mapping[str, Any] = {"last_used": None, **no_usage()}
         return {**document(key, self.now()), **used.get(key.id, unused)}
 
 

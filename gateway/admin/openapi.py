@@ -20,6 +20,7 @@ from gateway.admin.history import HistoryApi
 from gateway.admin.holders_api import HoldersApi
 from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
+from gateway.admin.members_api import MembersApi
 from gateway.admin.operation import Operation, Parameter, operations, routes
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Config
@@ -89,6 +90,7 @@ def description() -> dict[str, Any]:
             TracesApi,
             KeysApi,
             HoldersApi,
+            MembersApi,
             CacheApi,
             LogSettings,
             OpenApi,

@@ -25,6 +25,7 @@ VIEWS = (
     "/limits",
     "/usage",
     "/keys",
+    "/teams",
     "/config",
     "/play",
 )

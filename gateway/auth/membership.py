@@ -46,6 +46,26 @@ def models_of(
     return frozenset.intersection(*models) if models else None
 
 
+def own_grant(line: str, allowance: Allowance) -> Grant:
+    """Return the allowance of a key, which is counted for its line."""
+    return Grant(GrantLevel.KEY, f"key:{line}", allowance)
+
+
+def user_grant(user: Holder) -> Grant:
+    """Return the allowance of a user, for all its keys and tokens."""
+    return Grant(GrantLevel.USER, f"user:{user.name}", user.limits)
+
+
+def member_grant(team: Holder, subject: str) -> Grant:
+    """Return the allowance of each user of a team, for the user's keys and tokens of the team."""
+    return Grant(GrantLevel.USER, f"team:{team.name}/{subject}", team.per_user)
+
+
+def team_grant(team: Holder) -> Grant:
+    """Return the allowance of a team, for all its keys and tokens."""
+    return Grant(GrantLevel.TEAM, f"team:{team.name}", team.limits)
+
+
 def grants_of(
     subject: str,
     team: Holder | None,
@@ -59,14 +79,13 @@ def grants_of(
     """
     found = []
     if line is not None and own is not None:
-        found.append(Grant(GrantLevel.KEY, f"key:{line}", own))
+        found.append(own_grant(line, own))
         if team is not None:
             found.append(Grant(GrantLevel.KEY, f"team:{team.name}/{line}", team.per_key))
     if user is not None:
-        found.append(Grant(GrantLevel.USER, f"user:{user.name}", user.limits))
+        found.append(user_grant(user))
     if team is not None:
-        found.append(Grant(GrantLevel.USER, f"team:{team.name}/{subject}", team.per_user))
-        found.append(Grant(GrantLevel.TEAM, f"team:{team.name}", team.limits))
+        found += [member_grant(team, subject), team_grant(team)]
     return (grant for grant in found if not grant.allowance.is_empty)
 
 

@@ -132,12 +132,16 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _set_suspended(arguments: argparse.Namespace, since: datetime | None) -> int:
+    config = _loaded(arguments)
+
     def suspend(before: Holder | None) -> Holder:
+        if before is None and arguments.kind == "user" and since is not None:
+            before = ordered(config, "user", arguments.name, {}, None, since)
         found = _existing(before, arguments)
         is_as_wanted = (found.suspended is None) is (since is None)
         return found if is_as_wanted else found.model_copy(update={"suspended": since})
 
-    _edited(_loaded(arguments), arguments, suspend)
+    _edited(config, arguments, suspend)
     print(f"{arguments.name}: {'resumed' if since is None else 'suspended'}")
     return 0
 

@@ -6,16 +6,37 @@ Rules are made once for each allowance and shared by all requests that it applie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from gateway.auth.allowance import Allowance, Grant, parse_budget
 from gateway.auth.principal import Principal
+from gateway.limiting.demand import Demand
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.keys import Caller, KeyPart
 from gateway.limiting.rules import Amount, Price, Rule, Unit
+from gateway.usage import Usage
 
 CAP = 20_000
 """Maximum number of allowances whose rules are kept."""
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+_NOTHING = Usage(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """Request without a caller. The keys of these rules do not depend on the caller."""
+
+    principal: Principal | None = None
+    client_ip: str = ""
+    route: str | None = None
+    model: str | None = None
+    served: str | None = None
+    request_id: str = ""
+
+
+_NOBODY = _Nobody()
 
 
 class OwnRules:
@@ -33,6 +54,16 @@ class OwnRules:
     def of(self, principal: Principal) -> list[Rule]:
         """Return the rules of all allowances of a principal, which all have to grant a request."""
         return [rule for grant in principal.grants for rule in self._rules(grant)]
+
+    def looks(self, grant: Grant) -> list[tuple[Rule, Demand]]:
+        """Return the budgets of an allowance, each with a demand that reads it and spends
+        nothing.
+        """
+        return [
+            (rule, rule.demand_on(rule.key_of(_NOBODY), rule.amount, _NOBODY, _NOTHING))
+            for rule in self._rules(grant)
+            if rule.amount.period
+        ]
 
     def _rules(self, grant: Grant) -> Sequence[Rule]:
         place = grant.level, grant.holder

@@ -22,6 +22,7 @@ from gateway.admin.history import HistoryApi
 from gateway.admin.holders_api import HoldersApi
 from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
+from gateway.admin.members_api import MembersApi
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.openapi import OpenApi
 from gateway.admin.pages import Pages
@@ -124,6 +125,7 @@ async def serve_admin(
                     *KeysApi(lambda: reloader.loaded.config, logger, collector.reader).routes,
                     *CacheApi(fleet).routes,
                     *HoldersApi(lambda: reloader.loaded.config, logger).routes,
+                    *MembersApi(lambda: reloader.loaded.config, collector.reader).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi(lambda: reloader.loaded.config).routes,
                     *Pages().routes(),

@@ -265,7 +265,7 @@ async def test_a_team_that_makes_no_sense_says_which_field_is_wrong(
             assert (response.status, why in response.json()["error"]) == (400, True), settings
         assert (await admin(gateway, "PUT", "/api/teams/a%2Fb", {})).status == 400
         assert (await admin(gateway, "PUT", "/api/users/a%2Fb", {})).status == 200
-        for method, path in (("DELETE", "/api/teams/a"), ("POST", "/api/users/x/suspend")):
+        for method, path in (("DELETE", "/api/teams/a"), ("POST", "/api/users/x/resume")):
             assert (await admin(gateway, method, path)).status == 404
         assert (await told(gateway, "/api/teams"))["teams"] == []
         [user] = (await told(gateway, "/api/users"))["users"]

@@ -18,7 +18,7 @@ from tests.support.pages import asked, chat, client, kept, wide
 from tests.support.tokens import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-VIEWS = ("now", "requests", "upstreams", "limits", "usage", "keys", "config", "play")
+VIEWS = ("now", "requests", "upstreams", "limits", "usage", "keys", "teams", "config", "play")
 
 
 HAS_LINES = """() => {
@@ -62,6 +62,8 @@ async def test_each_tab_is_titled_by_what_it_shows(
         ("/requests", "Requests"),
         ("/usage?by=subject", "Usage by user"),
         ("/keys", "API keys"),
+        ("/teams", "Teams"),
+        ("/teams?of=user", "Users"),
         ("/config", "Configuration"),
         ("/play", "Playground"),
     ):

@@ -101,3 +101,70 @@ async def test_a_suspended_key_is_listed_with_its_own_limits(
     row = page.get_by_role("row", name="sue@example.com")
     await expect(row).to_contain_text("suspended")
     await expect(row).to_contain_text("7/minute requests, 2 at once")
+
+
+async def test_limits_of_a_key_are_changed_and_its_budget_is_shown(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/keys")
+    opened.expected = ("Failed to load resource",)
+    page = opened.page
+    dialog = page.get_by_role("dialog")
+    await page.get_by_role("button", name="Create a key").click()
+    await dialog.locator("[name=owner]").fill("lim@example.com")
+    await dialog.locator("[name='allowance.budgets']").fill("5 USD/day")
+    await dialog.get_by_role("button", name="Create", exact=True).click()
+    row = page.get_by_role("row", name="lim@example.com")
+    await expect(row).to_contain_text("0.00 USD of 5 USD/day")
+    await row.get_by_role("button", name="Change").click()
+    await expect(dialog.locator("[name='allowance.budgets']")).to_have_value("5 USD/day")
+    await dialog.locator("[name='allowance.budgets']").fill("7 USD/day, 100 tokens/week")
+    await dialog.locator("[name='allowance.concurrency']").fill("two")
+    await dialog.locator("[name=tags]").fill("ci, eu")
+    await dialog.get_by_role("button", name="Change").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("has to be a number")
+    await dialog.locator("[name='allowance.concurrency']").fill("2")
+    assert await opened.axe() == []
+    await dialog.get_by_role("button", name="Change").click()
+    await expect(dialog).to_have_count(0)
+    await expect(row).to_contain_text("of 7 USD/day")
+    await expect(row).to_contain_text("0 of 100 tokens/week")
+    await expect(row).to_contain_text("2 at once")
+    await expect(row).to_contain_text("ci, eu")
+    assert await opened.axe() == []
+    await row.get_by_role("button", name="Change").click()
+    await dialog.locator("[name=expires]").fill("0s")
+    await dialog.get_by_role("button", name="Change").click()
+    await expect(row).to_contain_text("expired")
+    await row.get_by_role("button", name="Change").click()
+    await dialog.locator("[name=expires]").fill("never")
+    await dialog.get_by_role("button", name="Change").click()
+    await expect(row).to_contain_text("usable")
+    await page.get_by_label("Key, owner, team or tag").fill("LIM@example")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await page.get_by_label("State").select_option("revoked")
+    await expect(page.locator("main")).to_contain_text("No key fits the filter.")
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert await wide(page) == 0
+
+
+async def test_a_change_from_a_stale_form_is_refused(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/keys")
+    opened.expected = ("Failed to load resource",)
+    page = opened.page
+    keys = f"http://127.0.0.1:{gateway.admin_port}/api/keys"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(keys, json={"owner": "two@example.com"}) as response:
+            key_id = (await response.json())["key"]["id"]
+        row = page.get_by_role("row", name="two@example.com")
+        await row.get_by_role("button", name="Change").click()
+        async with session.patch(f"{keys}/{key_id}", json={"tier": "gold"}) as response:
+            assert response.status == 200
+    dialog = page.get_by_role("dialog")
+    await dialog.locator("[name=tier]").fill("silver")
+    await dialog.get_by_role("button", name="Change").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("changed meanwhile")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(row).to_contain_text("gold")

@@ -9,6 +9,7 @@ import { view as limits } from "./views/limits.js";
 import { view as now } from "./views/now.js";
 import { view as play } from "./views/play.js";
 import { view as requests } from "./views/requests.js";
+import { view as teams } from "./views/teams.js";
 import { view as upstreams } from "./views/upstreams.js";
 import { view as usage } from "./views/usage.js";
 
@@ -20,11 +21,12 @@ const VIEWS = [
   ["/limits", "Limits", limits],
   ["/usage", "Usage", usage],
   ["/keys", "Keys", keys],
+  ["/teams", "Teams", teams],
   ["/config", "Config", config],
   ["/play", "Playground", play],
 ];
 const KEYS = [
-  ["1 – 8", "a page"],
+  ["1 – 9", "a page"],
   ["/", "the filter"],
   ["j  k", "next, previous row"],
   ["Enter", "open the row"],

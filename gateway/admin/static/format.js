@@ -79,3 +79,10 @@ export function clock(at) {
   const day = when.toLocaleDateString("en-CA");
   return day === new Date().toLocaleDateString("en-CA") ? time : `${day} ${time}`;
 }
+
+const UNSEEN = /[\p{Cc}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+
+/** A name as it is, but for what cannot be seen or turns the order of others: that is spelt out. */
+export function name(text) {
+  return text.replace(UNSEEN, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, "0")}`);
+}

@@ -137,23 +137,30 @@ class TraceReader:
         until: str | None = None,
         by: Sequence[str] = (),
         of: Mapping[str, str] = MappingProxyType({}),
+        keys: Sequence[str] | None = None,
     ) -> list[Row]:
         """Return sums for the days from `since` to `until` (YYYY-MM-DD, inclusive).
 
         There is one row for each combination of the columns in `by`, some of `USAGE_BY`. `of` keeps
-        the rows with these values, by columns of `USAGE_OF`. A request with several tags is in the
+        the rows with these values, by columns of `USAGE_OF`, and `keys` those of these API keys. A
+        request with several tags is in the
         row of each. Different currencies are never added. `last` is the time of the last request,
         or None.
         """
         columns = [name for name in USAGE_BY if name in by]
         names = [*columns, "currency"]
         conditions = [_TAGGED if name == "tag" else f"{name} = ?" for name in of]
+        if keys is not None:
+            conditions.append("key <> '' AND key IN (SELECT value FROM json_each(?))")
         rows = self._select(
             f"SELECT {', '.join(names)}, {', '.join(f'sum({one})' for one in _COUNTS)}, max(last) "  # noqa: S608 -- names are ours
             f"FROM {_SPLIT if 'tag' in columns else 'usage'} "
             f"WHERE {' AND '.join(('day >= ?', 'day <= ?', *conditions))} "
             f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}",
-            (since or "", until or "9999-12-31", *of.values()),
+            (
+                *(since or "", until or "9999-12-31", *of.values()),
+                *([] if keys is None else [orjson.dumps(list(keys)).decode()]),
+            ),
         )
         return [dict(zip((*names, *_COUNTS, "last"), row, strict=True)) for row in rows]
 

@@ -40,6 +40,8 @@ CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_request ON requests (request);
 CREATE INDEX IF NOT EXISTS requests_stream ON requests (stream) WHERE stream IS NOT NULL;
 {_USAGE}
+CREATE INDEX IF NOT EXISTS usage_key ON usage (key, day) WHERE key <> '';
+CREATE INDEX IF NOT EXISTS usage_subject ON usage (subject, day);
 CREATE TABLE IF NOT EXISTS minutes (at REAL PRIMARY KEY, minute BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (boot TEXT PRIMARY KEY, number INTEGER, at REAL) WITHOUT ROWID;
 PRAGMA user_version={VERSION};

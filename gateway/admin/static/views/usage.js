@@ -7,10 +7,10 @@ import { money, number, percent, short } from "../format.js";
 import { bar, choice, empty, heading, loading, table } from "./parts.js";
 
 const uPlot = window.uPlot;
-const NAMES = { day: "Day", tenant: "Tenant", subject: "User", key: "API key", route: "Route", model: "Model" };
+const NAMES = { day: "Day", tenant: "Tenant", team: "Team", tag: "Tag", subject: "User", key: "API key", route: "Route", model: "Model" };
 const BY = {
-  tenant: "tenant", subject: "user", key: "API key", model: "model", route: "route", day: "day",
-  "tenant,subject": "tenant and user", "tenant,model": "tenant and model", "subject,model": "user and model",
+  tenant: "tenant", team: "team", tag: "tag", subject: "user", key: "API key", model: "model", route: "route", day: "day",
+  "tenant,subject": "tenant and user", "team,subject": "team and user", "team,model": "team and model", "tenant,model": "tenant and model", "subject,model": "user and model",
   "key,model": "API key and model", "day,tenant,model": "day, tenant and model",
 };
 const SINCE = [["", "the last 30 days"], ["today", "today"], ["7", "the last 7 days"], ["month", "this month"], ["90", "the last 90 days"], ["all", "all there is"]];
@@ -170,6 +170,8 @@ function cell(one, name) {
   const value = one[name];
   if (!value) return h("span", { class: "quiet-text" }, "none");
   if (name === "key") return h("a", { href: `/keys?find=${encodeURIComponent(value)}` }, h("code", {}, value));
+  if (name === "team") return h("a", { href: `/teams?team=${encodeURIComponent(value)}` }, value);
+  if (name === "tag") return h("a", { href: `/keys?tag=${encodeURIComponent(value)}` }, value);
   if (name === "day") return value;
   return h("a", { href: `/requests?${name}=${encodeURIComponent(value)}` }, value);
 }
