@@ -20,7 +20,7 @@ from gateway.server.branch import BranchConnection
 from gateway.server.connection import Connection
 from gateway.server.turns import Turns
 
-_FAREWELL_S = 0.5
+FAREWELL_S = 0.5
 """Seconds for the final errors of a drain to be sent."""
 
 
@@ -158,7 +158,7 @@ class Listener:
         for exchange in list(self._kept):
             if exchange.keeper is not None:
                 exchange.keeper.fail(Draining())
-        await self._empty(_FAREWELL_S)
+        await self._empty(FAREWELL_S)
         for connection in list(self._connections):
             connection.cut() if self.open_exchanges else connection.drain()
         # Closing a connection takes several callbacks, each scheduled by the one before: let the

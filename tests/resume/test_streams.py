@@ -36,7 +36,7 @@ async def test_e11_a_full_store_forgets_the_oldest_finished_streams(
 async def test_a_finished_stream_is_kept_for_its_time(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(sse_reply([b"data: 1\n\n"])) as upstream:
         gateway = await start_gateway(
-            simple_config(upstream.url, resume={"ttl": "200ms", "reads": None})
+            simple_config(upstream.url, resume={"ttl": "1s", "reads": None})
         )
         first = await ask(gateway, post("Idempotency-Key: k"))
         assert (await ask(gateway, follow(stream_id(first)))).status == 200

@@ -59,13 +59,17 @@ async def test_readers_on_both_workers_follow_live_and_either_cancels(
     upstream: ScriptedUpstream, start_gateway_process: StartGatewayProcess
 ) -> None:
     gateway = await start_gateway_process(config(upstream, on_disconnect="grace", grace="500ms"))
-    stream = await begin(gateway, upstream)
     clients = [RawClient(gateway.port) for _ in range(_TRIES)]
-    for client in clients:
-        await client.__aenter__()
-        await client.send(follow(stream))
-        await client.read_head()
-        assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+    async with RawClient(gateway.port) as first:
+        await first.send(post())
+        stream = ((await first.read_head()).value("x-stream-id") or b"").decode()
+        await upstream.release(EVENTS[0])
+        for client in clients:
+            await client.__aenter__()
+            await client.send(follow(stream))
+            await client.read_head()
+            assert payload(await client.read_chunk() or b"") == EVENTS[:1]
+        first.reset()
     await asyncio.sleep(0.8)  # what nobody reads would be cancelled by now
     await upstream.release(EVENTS[1])
     for client in clients:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from gateway.errors import GatewayError
 from gateway.server.expiry import Expiry
+from tests.support.waiting import PATIENCE_S
 
 
 class Writer:
@@ -27,8 +28,8 @@ class Writer:
         return True
 
 
-async def ends_of(writer: Writer, in_s: float) -> int:
-    """How often a stream is ended that has to end in so many seconds."""
+async def ends_of(writer: Writer, in_s: float, waits_s: float) -> int:
+    """How often a stream is ended that has to end in so many seconds. It is waited for that."""
     done = asyncio.Event()
     ends = 0
 
@@ -39,14 +40,14 @@ async def ends_of(writer: Writer, in_s: float) -> int:
 
     expiry = Expiry(asyncio.get_running_loop(), writer, time.time() + in_s, end)
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(waits_s):
             await done.wait()
     expiry.close()
     return ends
 
 
 async def test_a_stream_ends_at_its_time() -> None:
-    assert await ends_of(Writer(), 0.01) == 1
+    assert await ends_of(Writer(), 0.01, PATIENCE_S) == 1
 
 
 async def test_a_stream_whose_time_is_over_ends_after_it_was_attached() -> None:
@@ -58,7 +59,7 @@ async def test_a_stream_whose_time_is_over_ends_after_it_was_attached() -> None:
 
 
 async def test_a_response_that_is_no_stream_is_not_ended() -> None:
-    assert await ends_of(Writer(is_stream=False), -1.0) == 0
+    assert await ends_of(Writer(is_stream=False), -1.0, 0.1) == 0
 
 
 async def test_a_closed_watch_ends_nothing() -> None:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from gateway.load.backlog import STEPS_A_TURN
 from gateway.load.pacing import LINES_A_TURN
+from gateway.server import listener
 from tests.support.client import End, RawClient, request
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.nginx import StartNginx
 from tests.support.refusal import assert_error
 from tests.support.upstream import LAST_CHUNK, Request, ScriptedUpstream, chunk, raw_reply, reply
-from tests.support.waiting import SLACK_S
+from tests.support.waiting import PATIENCE_S, SLACK_S
 
 HEADER_TIMEOUT_S = 0.2
 
@@ -137,13 +138,14 @@ async def test_a_repeated_head_may_have_a_body_of_any_size(idle: Idle, size: int
 
 
 async def test_a_refused_client_that_stays_does_not_hold_up_a_drain(
-    gateway: RunningGateway,
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listener, "FAREWELL_S", 60.0)
     async with RawClient(gateway.port) as client:
         await client.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 2000)
         assert (await client.read_response()).status == 431
-        async with asyncio.timeout(0.4):  # not the time that the client has to read the response
-            await gateway.server.listener.drain(5.0)
+        async with asyncio.timeout(PATIENCE_S):  # not the time that the client has for the response
+            await gateway.server.listener.drain(60.0)
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -33,7 +33,7 @@ async def cluster_of(start_redis: StartRedis, *options: str) -> list[Redis]:
 
 
 async def sentinel_of(
-    start_redis: StartRedis, master: Redis, *options: str, dead_after_ms: int = 400
+    start_redis: StartRedis, master: Redis, *options: str, dead_after_ms: int = 1000
 ) -> Redis:
     """Return a sentinel that watches a master, by the name `main` and with its password."""
     sentinel = await start_redis("--sentinel", *options)

@@ -124,11 +124,11 @@ async def test_r1_a_gateway_counts_from_its_first_request_on(
 ) -> None:
     # What stops a process while it starts must not look like a store that hangs.
     redis = await start_redis()
-    slow = "import gc, time; right = gc.collect; gc.collect = lambda: (time.sleep(0.8), right())"
+    slow = "import gc, time; right = gc.collect; gc.collect = lambda: (time.sleep(3.0), right())"
     async with ScriptedUpstream(json_reply({})) as upstream, SlowLink(redis) as link:
         link.delay_s = 0.01
         document = limited(upstream, link.url, CLOSED)
-        gateway = await start_gateway_process(document, first=stores_wait(0.4) + slow)
+        gateway = await start_gateway_process(document, first=stores_wait(2.0) + slow)
         said = [await status(gateway.port) for _ in range(5)]
     assert said == [200] * 5
 
@@ -218,7 +218,7 @@ async def test_r4_a_failover_is_followed(
 ) -> None:
     master = await start_redis("--repl-diskless-sync-delay", "0")
     replica = await start_redis("--replicaof", "127.0.0.1", str(master.port))
-    sentinel = await sentinel_of(start_redis, master, dead_after_ms=200)
+    sentinel = await sentinel_of(start_redis, master)
 
     async def is_copied() -> bool:
         here, there = await master.info("replication"), await replica.info("replication")
@@ -229,7 +229,13 @@ async def test_r4_a_failover_is_followed(
         url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
         gateway = await start_gateway(limited(upstream, url, limit))
         await replica_known(master, sentinel)
-        said = [await status(gateway.port) for _ in range(2)]
+        said: list[int] = []
+
+        async def is_admitted_twice() -> bool:
+            said.append(await status(gateway.port))
+            return said.count(200) == 2
+
+        await until(is_admitted_twice)
         await until(is_copied)
         await master.stop()
 
@@ -249,7 +255,7 @@ async def test_r4_one_sentinel_of_two_is_enough(
     start_gateway: StartGateway, start_redis: StartRedis, how: str
 ) -> None:
     master = await start_redis()
-    first, second = [await sentinel_of(start_redis, master, dead_after_ms=200) for _ in range(2)]
+    first, second = [await sentinel_of(start_redis, master) for _ in range(2)]
     first.signal(signal.SIGKILL if how == "dead" else signal.SIGSTOP)
     async with ScriptedUpstream(json_reply({})) as upstream:
         url = f"redis+sentinel://127.0.0.1:{first.port},127.0.0.1:{second.port}/main"

@@ -93,7 +93,7 @@ async def test_history_is_bounded_by_number_bytes_and_age(
     redis: Redis, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(
-        shared(redis, history=3, history_bytes="16KiB", max_event="16KiB", history_age="1s")
+        shared(redis, history=3, history_bytes="16KiB", max_event="16KiB")
     )
     ids = [await publish(gateway, "many", f"n{number}") for number in range(5)]
     async with Reader(gateway, "many", query=f"?after={ids[0]}") as reader:
@@ -102,10 +102,12 @@ async def test_history_is_bounded_by_number_bytes_and_age(
     sizes = [await publish(gateway, "large", "x" * 7000) for _ in range(4)]
     async with Reader(gateway, "large", query=f"?after={sizes[0]}") as reader:
         assert (await reader.notice("gap"))["lost_until"] == sizes[1]
+    forgetful = await start_gateway(shared(redis, history_age="1s"))
+    ids = [await publish(forgetful, "old", f"n{number}") for number in range(2)]
     await asyncio.sleep(1.1)  # the age
-    async with Reader(gateway, "many", query=f"?after={ids[3]}") as reader:
-        assert await reader.notice("gap") == {"lost_after": ids[3], "lost_until": ids[4]}
-    async with Reader(gateway, "many", query=f"?after={ids[4]}") as reader:
+    async with Reader(forgetful, "old", query=f"?after={ids[0]}") as reader:
+        assert await reader.notice("gap") == {"lost_after": ids[0], "lost_until": ids[1]}
+    async with Reader(forgetful, "old", query=f"?after={ids[1]}") as reader:
         await reader.opened()
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from tests.resume.streams import (
     EVENTS,
-    begin,
     follow,
     payload,
     post,
@@ -20,7 +19,7 @@ from tests.support.redis import Redis, StartRedis
 from tests.support.upstream import (
     ScriptedUpstream,
 )
-from tests.support.waiting import asked_until
+from tests.support.waiting import asked_until, eventually
 
 
 async def cluster(start_redis: StartRedis) -> str:
@@ -66,10 +65,17 @@ async def test_a_reader_on_another_replica_keeps_a_generation_going(
         await start_gateway(config(upstream, redis, on_disconnect="grace", grace="500ms"))
         for _ in range(2)
     ]
-    stream = await begin(one, upstream)
-    async with RawClient(two.port) as there:
-        await there.send(follow(stream, f"Last-Event-ID: {stream}.1"))
+    async with RawClient(one.port) as here, RawClient(two.port) as there:
+        await here.send(post())
+        stream = ((await here.read_head()).value("x-stream-id") or b"").decode()
+        await upstream.release(EVENTS[0])
+        await there.send(follow(stream))
         await there.read_head()
+        assert payload(await there.read_chunk() or b"") == EVENTS[:1]
+        log = one.server.runtime.streams.local(stream)
+        assert log is not None
+        await eventually(lambda: len(log.readers) == 2)
+        here.reset()
         await asyncio.sleep(0.8)  # what nobody reads would be cancelled by now
         await upstream.release(EVENTS[1])
         assert payload(await there.read_chunk() or b"") == EVENTS[1:2]
