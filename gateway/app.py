@@ -26,6 +26,7 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
 from gateway.process_state import ProcessState
+from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
@@ -44,6 +45,7 @@ from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
 from gateway.wiring.pipelines import pipeline_without_route
 from gateway.wiring.prices import prices
+from gateway.wiring.prompt_audit import audit_log
 from gateway.wiring.resume import resumes, streams
 from gateway.wiring.routes import routes
 from gateway.wiring.store import Stores, stores
@@ -174,6 +176,16 @@ class Runtime:
                 config, lambda store, why: logger.warning("cache", store=store, reason=why), faults
             )
         )
+        keeps_audit = previous is not None and previous.config.prompt_audit == config.prompt_audit
+        self.prompt_audit: AuditLog | None = (
+            previous.prompt_audit
+            if previous is not None and keeps_audit
+            else audit_log(
+                config,
+                lambda now, why: logger.warning("prompt_audit", destination=now, reason=why),
+                faults,
+            )
+        )
         self.providers = providers(
             config,
             opened.records,
@@ -207,6 +219,7 @@ class Runtime:
             self.streams,
             self.channels,
             self.answers,
+            self.prompt_audit,
             self.shadows,
             state.bodies,
             state.offload,
@@ -280,6 +293,10 @@ class Runtime:
             self.channels.start()
             if previous is not None:
                 previous.channels.drain()
+        if self.prompt_audit is not None and (
+            previous is None or previous.prompt_audit is not self.prompt_audit
+        ):
+            self.prompt_audit.start()
         for upstream in self.upstreams.values():
             upstream.start()
 
@@ -295,6 +312,10 @@ class Runtime:
         for upstream in self.upstreams.values():
             upstream.close()
         await self.hooks.close()
+        if self.prompt_audit is not None and (
+            successor is None or successor.prompt_audit is not self.prompt_audit
+        ):
+            await self.prompt_audit.close()
         if successor is None or successor.streams is not self.streams:
             await self.streams.close()
         if successor is None or successor.channels is not self.channels:

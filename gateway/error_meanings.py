@@ -452,6 +452,13 @@ MEANINGS = (
     ),
     Meaning(
         503,
+        "audit_unavailable",
+        "The route's [prompt audit](prompt-audit.md) has `on_full: refuse`, and its destination "
+        "takes no records",
+        "Retry after the given time. Operators look at the disk or the bucket",
+    ),
+    Meaning(
+        503,
         "upstream_busy",
         "Every endpoint is full (`max_requests`, `max_connections`), and `pending` requests "
         "wait already, or this one waited for `pending_wait`",

@@ -155,6 +155,22 @@ class HookUnavailable(GatewayError):
     default_message = "The content could not be checked. Try again."
 
 
+class AuditUnavailable(GatewayError):
+    """The request would be recorded by the prompt audit, which cannot take records now. `reason` is
+    for the log.
+    """
+
+    status = 503
+    code = "audit_unavailable"
+    default_message = "The request cannot be recorded as this gateway requires. Try again later."
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(
+            headers=(("Retry-After", "5"),),
+            reason=reason or "the queue of the prompt audit is full",
+        )
+
+
 class NotTranslatable(RequestError):
     """The request uses a feature that the backend's dialect does not have."""
 

@@ -25,6 +25,7 @@ from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
 from gateway.response_cache.use import CacheUse
 from gateway.session import SessionState
+from gateway.telemetry.captured_prompt import CapturedPrompt
 from gateway.telemetry.traces.recording import Trace
 from gateway.upstream.deployment import Assignment
 from gateway.upstream.endpoint import Endpoint
@@ -228,6 +229,8 @@ class Exchange(Facts):
     """Record of the request, if the route is traced."""
     decided: Decision | None = None
     """Decision of the limits, if there are any."""
+    captured: CapturedPrompt | None = None
+    """Prompt and answer, if the prompt audit records this request."""
     cache: CacheUse | None = None
     """Use of the response cache, on a route that has one."""
     queued: QueueWait | None = None
@@ -348,7 +351,9 @@ class Exchange(Facts):
         """Release the memory of the request body, once the answer is chosen and the body is not
         needed again. Return False if it is recorded, or not counted in the budget.
         """
-        if self.held is None or (self.trace is not None and self.trace.content is not None):
+        if self.held is None or self.captured is not None:
+            return False
+        if self.trace is not None and self.trace.content is not None:
             return False
         self._asked = self.asked
         self.held.end(self)

@@ -56,6 +56,9 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
     monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
     monkeypatch.setenv("ALERT_SECRET", "a" * 32)
+    monkeypatch.setenv("PROMPT_AUDIT_KEY", "0f" * 32)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a" * 20)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s" * 40)
     for backend in ("TEAM_A", "TEAM_B", "OPENAI", "ANTHROPIC", "VLLM"):
         monkeypatch.setenv(f"{backend}_API_KEY", "k" * 32)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()

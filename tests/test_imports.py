@@ -25,7 +25,7 @@ LAYERS = (
     ("request", "known_head pending pipeline request request_body response_head"),
     ("request", "response_writer routing session virtual_transport"),
     ("forwarding", "hooks proxy"),
-    ("bodies", "channels resume websocket"),
+    ("bodies", "channels prompt_audit resume websocket"),
     ("stores", "stores"),
     ("policies", "bridge browser middleware"),
     ("wiring", "wiring"),

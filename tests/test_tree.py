@@ -82,6 +82,10 @@ ELSEWHERE = {
     "routing/plain_generation.py": "wire/test_cache.py",
     "dialects/json_schema.py": "dialects/test_request_check.py",
     "dialects/request_description.py": "wire/test_check_requests.py",
+    "middleware/audit_prompts.py": "wire/test_prompt_audit.py",
+    "prompt_audit/answer_forms.py": "wire/test_prompt_audit.py",
+    "prompt_audit/record.py": "wire/test_prompt_audit.py",
+    "prompt_audit/redaction.py": "wire/test_prompt_audit.py",
     # Hooks: what they do to traffic is what matters.
     "hooks/answers.py": "wire/test_hooks.py",
     "dialects/passage_bodies.py": "wire/test_hooks.py",

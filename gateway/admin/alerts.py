@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -14,9 +14,11 @@ from gateway.admin.fleet import Fleet
 from gateway.admin.limits import merge_limits
 from gateway.admin.metrics import GatewayMetrics
 from gateway.config import Config, models
+from gateway.prompt_audit.audit_log import RecordResult
 from gateway.telemetry.alerts.conditions import Conditions, Observation
 from gateway.telemetry.alerts.delivery import Deliveries
 from gateway.telemetry.metrics import instruments as table
+from gateway.telemetry.metrics.instruments import Instrument
 from gateway.telemetry.metrics.merge import Merged
 from gateway.telemetry.metrics.minutes import failed
 from gateway.wiring.alerts import alert_target, alert_thresholds
@@ -126,7 +128,9 @@ class Alerts:
         window = metrics.history.window(_WINDOW_S)
         silent: defaultdict[str, float] = defaultdict(float)
         place = table.SILENT_STREAMS.labels.index("upstream")
-        merged = await metrics.now() if "silent_streams" in wanted else {}
+        merged: Merged = {}
+        if not wanted.isdisjoint(("silent_streams", "prompt_audit")):
+            merged = await metrics.now()
         for labels, value in merged.get(table.SILENT_STREAMS.name, {}).items():
             silent[labels[place]] += value if isinstance(value, float) else 0.0
         return Observation(
@@ -136,4 +140,17 @@ class Alerts:
             window.total_by(table.REQUESTS, "route"),
             window.total_by(table.REQUESTS, "route", failed),
             silent,
+            _total(merged, table.AUDIT_FAILING),
+            sum(window.total_by(table.AUDIT_RECORDS, "route", _lost).values()),
         )
+
+
+def _total(merged: Merged, instrument: Instrument) -> float:
+    """Return the sum of a metric over all its labels."""
+    found = merged.get(instrument.name, {}).values()
+    return sum(value for value in found if isinstance(value, float))
+
+
+def _lost(labels: Mapping[str, str]) -> bool:
+    """Tell whether the records with these labels were lost."""
+    return labels["result"] != RecordResult.WRITTEN

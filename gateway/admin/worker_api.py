@@ -114,9 +114,12 @@ class WorkerApi:
         return reasons
 
     def _degraded(self) -> list[str]:
-        """Return why some requests fail, while the worker serves the others."""
+        """Return why some requests fail or are not recorded, while the others are served."""
         away = self._providers_away()
-        return away if len(away) < self._providers() else []
+        audit = self._server.runtime.prompt_audit
+        reason = None if audit is None else audit.destination.reason
+        recording = [] if reason is None else [f"prompt_audit: {reason}"]
+        return (away if len(away) < self._providers() else []) + recording
 
     def _providers_away(self) -> list[str]:
         return [

@@ -9,6 +9,7 @@ from collections import Counter
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import RemoteKeySet
 from gateway.limiting.guard import Breaker
+from gateway.prompt_audit.audit_log import RecordResult
 from gateway.proxy.progress import Progress, progress
 from gateway.response_cache.use import CacheStatus
 from gateway.routing.table import METHODS
@@ -38,6 +39,7 @@ class WorkerMetrics:
         self._journal()
         self._channels()
         self._cache()
+        self._prompt_audit()
         for upstream in self._server.runtime.upstreams.values():
             self._upstream(upstream)
         return self._snapshot
@@ -162,6 +164,25 @@ class WorkerMetrics:
         self._set(table.CACHE_FAILURES, cache.counts.failures)
         size = table.CACHE_SHARED_BYTES if store.is_shared else table.CACHE_BYTES
         self._set(size, store.size_bytes)
+
+    def _prompt_audit(self) -> None:
+        runtime = self._server.runtime
+        log = runtime.prompt_audit
+        if log is None:
+            return
+        counts = log.counts
+        for route in runtime.config.routes:
+            if route.audit_prompts is not None:
+                for result in RecordResult:
+                    count = counts.records[route.name, result]
+                    self._set(table.AUDIT_RECORDS, count, route.name, result)
+        self._set(table.AUDIT_BYTES, counts.written_bytes)
+        self._set(table.AUDIT_QUEUE, log.queued_bytes)
+        self._set(table.AUDIT_FAILING, int(log.destination.reason is not None))
+        for step in ("write", "upload", "folder"):
+            self._set(table.AUDIT_FAILURES, counts.failures[step], step)
+        self._set(table.AUDIT_UPLOADS, counts.uploaded)
+        self._set(table.AUDIT_REMOVALS, counts.removed)
 
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts

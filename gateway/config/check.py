@@ -12,6 +12,7 @@ from gateway.config.check_alerts import check_alert
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
 from gateway.config.check_playground import check_playground
+from gateway.config.check_prompt_audit import check_prompt_audit, check_recorded_route
 from gateway.config.check_providers import check_key_store, check_provider, check_teams
 from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
 from gateway.config.findings import Finding
@@ -54,7 +55,11 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from _check_deployments(name, model)
     for name, hook in config.hooks.items():
         yield from check_hook(("hooks", name), hook)
+    if config.prompt_audit is not None:
+        yield from check_prompt_audit(("prompt_audit",), config.prompt_audit)
     for index, route in enumerate(config.routes):
+        if route.audit_prompts is not None:
+            yield from check_recorded_route(("routes", index), route, route.audit_prompts, config)
         yield from _check_route(("routes", index), route, config)
     yield from _check_overlaps(config)
 

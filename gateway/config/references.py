@@ -42,6 +42,10 @@ def check_references(document: object) -> Iterator[Finding]:
         bridge = (*path, "bridge", "to")
         yield from _reference(file, bridge, "route", _mapping(route.get("bridge")).get("to"))
         yield from _reference(file, (*path, "mirror", "to"), "model", _to(route))
+        redact = _mapping(route.get("audit_prompts")).get("redact")
+        for number, name in enumerate(_sequence(redact)):
+            here: ConfigPath = (*path, "audit_prompts", "redact", number)
+            yield from _reference(file, here, "hook", name)
         channels = _mapping(route.get("channels"))
         for key in ("publish_limits", "follow_limits"):
             for number, name in enumerate(_sequence(channels.get(key))):

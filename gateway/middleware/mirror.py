@@ -130,6 +130,9 @@ class MirrorRequests:
             self._count(exchange, options, ShadowResult.DROPPED)
         else:
             copy = _copied(request, options.model, raw)
+            if exchange.captured is not None:
+                told = (options.model, copy.exchange.request_id)
+                exchange.captured.copies = [*exchange.captured.copies, told]
             self._shadows.start(
                 options.model, self._run(copy, options, exchange.model or "", exchange.request_id)
             )

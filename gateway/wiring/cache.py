@@ -20,6 +20,7 @@ _WITHOUT_EFFECT = {
     *("name", "auth", "scopes", "limits", "limit_headers", "served_headers", "cors", "cache"),
     *(
         "mirror",
+        "audit_prompts",
         "timeouts",
         "traces",
         "heartbeat",

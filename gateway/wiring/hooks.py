@@ -43,6 +43,15 @@ class Hooks:
     searches: _Searches
     """Searches for personal data, which take seconds to make: a reload keeps them."""
 
+    def redactors(self, config: Config, names: Sequence[str]) -> list[Redactor]:
+        """Return redactors by the hooks of these names, whatever the routes use them for."""
+        options = [
+            _redact_options(settings)
+            for name in names
+            if isinstance(settings := config.hooks[name], models.RedactSettings)
+        ]
+        return [Redactor(one, self.searches[one]) for one in options if one in self.searches]
+
     def of(self, route: str) -> RouteHooks:
         """Return the hooks of a route; empty if it has none."""
         return self.by_route.get(route, _NONE)

@@ -22,6 +22,7 @@ from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
@@ -66,6 +67,8 @@ class Parts:
     streams: Streams
     channels: Channels
     answers: AnswerCache | None
+    prompt_audit: AuditLog | None
+    """Prompt audit; None if no route is recorded."""
     shadows: Shadows
     bodies: BodyBudget
     offload: Offload

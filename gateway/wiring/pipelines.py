@@ -33,7 +33,9 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.upgrade(),
             route.authentication(),
             route.stream_lifetime(),
+            route.audit_prompts(),
             route.resume(),
+            route.capture_answers(),
             # Limits that need no body are checked before it is read, the others right after.
             route.head_limits() if body_first else None,
             route.description(),
@@ -44,6 +46,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             *(() if body_first else resolution),
             None if first_limits is None else route.limits(),
             route.hooks(),
+            route.capture_requests(),
             *route.served(),
             route.early_head(),
             route.cache(),

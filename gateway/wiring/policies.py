@@ -17,6 +17,7 @@ from gateway.limiting.keys import model_key
 from gateway.limiting.own_rules import OwnRules
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
+from gateway.middleware.audit_prompts import AuditPrompts, CaptureAnswers, CaptureRequests
 from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.cache import CacheAnswers
 from gateway.middleware.channels import ChannelOptions, FollowChannel, PublishEvents
@@ -57,6 +58,7 @@ from gateway.wiring.mirror import mirror
 from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
 from gateway.wiring.prices import prices
+from gateway.wiring.prompt_audit import record_options, record_price
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
 from gateway.wiring.targets import Targets, has_rules
@@ -177,6 +179,26 @@ class RoutePolicies:
         lifetime_s = self._route.max_stream
         return None if lifetime_s is None else StreamLifetime(lifetime_s)
 
+    def audit_prompts(self) -> AuditPrompts | None:
+        """Records of prompts and answers."""
+        settings, log = self._route.audit_prompts, self._parts.prompt_audit
+        if settings is None or log is None or not self._forwards:
+            return None
+        options = record_options(self._config, settings, self.dialect, self._parts.hooks)
+        return AuditPrompts(options, log, record_price(self._config))
+
+    def capture_answers(self) -> CaptureAnswers | None:
+        """Copies of answers for their records."""
+        settings = self._route.audit_prompts
+        wanted = self._forwards and settings is not None and settings.answer
+        return CaptureAnswers() if wanted else None
+
+    def capture_requests(self) -> CaptureRequests | None:
+        """Bodies of requests for their records."""
+        settings = self._route.audit_prompts
+        wanted = self._forwards and settings is not None and settings.request
+        return CaptureRequests(self._reader) if wanted else None
+
     def resume(self) -> Resume | None:
         """Kept streams."""
         return self._resume
@@ -294,7 +316,7 @@ class RoutePolicies:
                 fallback=targets.upstream(route.upstream) if route.upstream else None,
                 listing=ModelListing(route.path, self.dialect, model_entries(config, route)),
                 reader=self._reader,
-                reads_usage=_reads_usage(config.telemetry),
+                reads_usage=_reads_usage(config.telemetry) or route.audit_prompts is not None,
                 metered=any(
                     rule.needs_model for name in route.limits for rule in self._named[name]
                 ),

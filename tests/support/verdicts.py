@@ -42,6 +42,10 @@ BY_ERROR = {
         "configuration",
         "A hook of the route could not judge the request or its answer: so it is.",
     ),
+    "audit_unavailable": (
+        "configuration",
+        "The prompt audit of the route could not take a record: so it is.",
+    ),
     "invalid_form": ("client", "The form can be read in two ways: so it is."),
     "invalid_encoding": (
         "client",

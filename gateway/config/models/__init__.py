@@ -31,6 +31,15 @@ from gateway.config.models.hooks import (
 )
 from gateway.config.models.include import IncludedPath, IncludeSettings, OwnedNames
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
+from gateway.config.models.prompt_audit import (
+    AuditBucket,
+    AuditEncryption,
+    AuditPublicKey,
+    AuditRotation,
+    AuditSecretKey,
+    PromptAuditSettings,
+    RouteAudit,
+)
 from gateway.config.models.routes import (
     BatchSettings,
     BridgeSettings,
@@ -81,6 +90,11 @@ __all__ = [
     "AdmissionSettings",
     "AlertSettings",
     "ApiKeyProviderSettings",
+    "AuditBucket",
+    "AuditEncryption",
+    "AuditPublicKey",
+    "AuditRotation",
+    "AuditSecretKey",
     "BatchSettings",
     "BridgeSettings",
     "CacheSettings",
@@ -114,12 +128,14 @@ __all__ = [
     "ParameterSettings",
     "PlaygroundSettings",
     "PluginHookSettings",
+    "PromptAuditSettings",
     "Provider",
     "ProxySettings",
     "RedactSettings",
     "ResumeSettings",
     "Retries",
     "Route",
+    "RouteAudit",
     "RouteTimeouts",
     "RouteTraces",
     "SecretProviderSettings",
@@ -156,6 +172,9 @@ class Config(Section):
     )
     alerts: dict[Name, AlertSettings] = Field(
         default_factory=dict, description="Webhooks that tell operators of conditions, by name."
+    )
+    prompt_audit: PromptAuditSettings | None = Field(
+        None, description="Where prompts and answers of some routes are recorded; null: nowhere."
     )
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(

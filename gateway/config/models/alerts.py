@@ -25,10 +25,20 @@ class AlertSettings(Section):
         "json", description="`slack`: a text, as Slack and Mattermost take it. `json`: all facts."
     )
     events: tuple[
-        Literal["budget_soft", "budget_exhausted", "upstream_down", "error_rate", "silent_streams"],
+        Literal[
+            "budget_soft",
+            "budget_exhausted",
+            "upstream_down",
+            "error_rate",
+            "silent_streams",
+            "prompt_audit",
+        ],
         ...,
     ] = Field(
-        ("budget_soft", "budget_exhausted", "upstream_down", "error_rate", "silent_streams"),
+        (
+            *("budget_soft", "budget_exhausted", "upstream_down", "error_rate", "silent_streams"),
+            "prompt_audit",
+        ),
         min_length=1,
         description="Conditions that it is told of.",
     )

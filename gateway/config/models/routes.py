@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.config.models.cache import CacheSettings, MirrorSettings
 from gateway.config.models.channels import ChannelSettings
+from gateway.config.models.prompt_audit import RouteAudit
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import RouteTimeouts
 from gateway.config.models.traces import RouteTraces
@@ -252,6 +253,10 @@ class Route(Section):
     )
     traces: RouteTraces = Field(
         default_factory=RouteTraces, description="What is recorded of its requests."
+    )
+    audit_prompts: RouteAudit | None = Field(
+        None,
+        description="Record prompts and answers as `prompt_audit` says; null: none are recorded.",
     )
     resume: ResumeSettings | None = Field(
         None, description="Keep event streams, so that a client may come back to one."

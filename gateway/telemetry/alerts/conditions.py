@@ -51,6 +51,10 @@ class Observation:
     """Failed requests in the last minute by route."""
     silent: Mapping[str, float] = field(default_factory=dict)
     """Silent streams by upstream."""
+    unrecorded: float = 0
+    """Workers that cannot write records of prompts."""
+    lost: float = 0
+    """Records of prompts that were lost in the last minute."""
 
 
 class Conditions:
@@ -68,6 +72,7 @@ class Conditions:
             *self._upstreams(seen),
             *self._error_rates(seen),
             *self._silent_streams(seen),
+            *self._prompt_audit(seen),
             *self._budgets(seen),
         ]
 
@@ -136,6 +141,21 @@ class Conditions:
                 ),
                 facts={"upstream": upstream, "streams": count},
             )
+
+    def _prompt_audit(self, seen: Observation) -> Iterable[AlertEvent]:
+        fails = bool(seen.unrecorded or seen.lost)
+        yield from self._turn(
+            seen.at,
+            (AlertKind.PROMPT_AUDIT, "prompt audit"),
+            begins=fails,
+            ends=not fails,
+            texts=(
+                f"Prompts cannot be recorded by {seen.unrecorded:.0f} worker(s), and "
+                f"{seen.lost:.0f} record(s) were lost in a minute",
+                "Prompts are recorded again",
+            ),
+            facts={"workers": seen.unrecorded, "lost": seen.lost},
+        )
 
     def _budgets(self, seen: Observation) -> Iterable[AlertEvent]:
         for one in seen.budgets:

@@ -23,6 +23,8 @@ class AlertKind(StrEnum):
     """Too many requests of a route fail."""
     SILENT_STREAMS = "silent_streams"
     """Streams of an upstream are open, and nothing arrives."""
+    PROMPT_AUDIT = "prompt_audit"
+    """Records of prompts cannot be written, or were dropped."""
     TEST = "test"
 
 

@@ -635,6 +635,49 @@ CACHE_BYTES = Instrument(
 CACHE_SHARED_BYTES = Instrument(
     "gateway_cache_shared_bytes", _P, (), "Memory of answers in Redis, for all replicas.", "By"
 )
+AUDIT_RECORDS = Instrument(
+    "gateway_prompt_audit_records",
+    _C,
+    ("route", "result"),
+    "Records of the prompt audit. `result`: `written` to a file, `dropped` (the queue was full, or "
+    "the process stopped), `failed` (the record could not be made).",
+    "{record}",
+)
+AUDIT_BYTES = Instrument(
+    "gateway_prompt_audit_written_bytes",
+    _C,
+    (),
+    "Bytes of records written to files, compressed and sealed.",
+    "By",
+)
+AUDIT_QUEUE = Instrument(
+    "gateway_prompt_audit_queue_bytes", _G, (), "Memory of records that wait to be written.", "By"
+)
+AUDIT_FAILING = Instrument(
+    "gateway_prompt_audit_failing",
+    _G,
+    (),
+    "Workers in which the destination of the prompt audit does not work.",
+    "{worker}",
+)
+AUDIT_FAILURES = Instrument(
+    "gateway_prompt_audit_failures",
+    _C,
+    ("step",),
+    "Failures of the prompt audit's destination, by `step`: to `write` records, to `upload` files, "
+    "or to look after the `folder`.",
+    "{failure}",
+)
+AUDIT_UPLOADS = Instrument(
+    "gateway_prompt_audit_uploads", _C, (), "Files uploaded to the bucket.", "{file}"
+)
+AUDIT_REMOVALS = Instrument(
+    "gateway_prompt_audit_removals",
+    _C,
+    (),
+    "Files removed at the end of their retention.",
+    "{file}",
+)
 TRACE_DROPS = Instrument(
     "gateway_trace_records_dropped",
     _C,
@@ -724,6 +767,13 @@ READ = (
     CACHE_FAILURES,
     CACHE_BYTES,
     CACHE_SHARED_BYTES,
+    AUDIT_RECORDS,
+    AUDIT_BYTES,
+    AUDIT_QUEUE,
+    AUDIT_FAILING,
+    AUDIT_FAILURES,
+    AUDIT_UPLOADS,
+    AUDIT_REMOVALS,
     TRACE_DROPS,
     KEY_FETCHES,
     LOOP_LAG,

@@ -114,9 +114,7 @@ class Trace:
         """Hash of `stream`. The id itself stays out of records: for an anonymous caller it gives
         access to the stream.
         """
-        if self.stream is None:
-            return None
-        return blake2b(self.stream.encode(), digest_size=8).hexdigest()
+        return None if self.stream is None else digest_of_stream(self.stream)
 
     def header_lines(self, attempt: int) -> bytes:
         """Return the header lines that tell the upstream its place in the trace."""
@@ -266,3 +264,8 @@ class TraceRecords:
 
 def _free(_: str, __: Usage) -> tuple[float, str]:
     return 0.0, ""
+
+
+def digest_of_stream(stream: str) -> str:
+    """Return the hash by which records name a kept stream."""
+    return blake2b(stream.encode(), digest_size=8).hexdigest()

@@ -72,6 +72,11 @@ ERRORS: Mapping[str, Wording] = {
         "A hook of the route could not judge the request or its answer{why}.",
         "Look at the hook, or set its `on_error` to open.",
     ),
+    "audit_unavailable": Wording(
+        _CONFIGURATION,
+        "The prompt audit of the route could not take a record{why}.",
+        "Look at the disk or the bucket that it writes to, or set its `on_full` to drop.",
+    ),
     "invalid_form": Wording(
         _CLIENT, "The form can be read in two ways{why}.", "Send plain multipart/form-data."
     ),

@@ -1,0 +1,1 @@
+"""Prompt audit: records of prompts and answers, in files or in S3."""
