@@ -379,7 +379,8 @@ async def test_a_reload_without_the_section_records_what_is_under_way(
             document.pop("prompt_audit")
             await gateway.server.prepare(load_text(config_text(document, {})))
             gateway.server.commit()
-            await upstream.release(EVENTS[1])
+            for event in EVENTS[1:]:
+                await upstream.release(event)
             await upstream.finish()
             await client.read_until(b"0\r\n\r\n")
             (record,) = await records(tmp_path)
