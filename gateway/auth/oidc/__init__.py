@@ -1,0 +1,1 @@
+"""OpenID Connect for a client that signs people in: authorization code flow with PKCE."""
