@@ -15,29 +15,27 @@ from urllib.parse import quote
 
 import orjson
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from gateway import __version__
 from gateway.admin import backends, documents, limits
 from gateway.admin.answer import SERVER, answer
+from gateway.admin.audit import note
+from gateway.admin.audit_log import AuditLog
 from gateway.admin.auth import AdminAuth
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.feed import Feed, Source
 from gateway.admin.fleet import Fleet
+from gateway.admin.gate import AdminGate
 from gateway.admin.masked_config import masked
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.operation import Operation, Parameter, routes, sources
-from gateway.admin.pages import VIEWS
-from gateway.admin.reload import Reloader
+from gateway.admin.reload import ASKED, Reloader
+from gateway.admin.reload_audit import note_reload
 from gateway.admin.request_query import LIVE_FILTERS, selected
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.now import now
 from gateway.telemetry.traces.log_line import record_of
 from gateway.telemetry.traces.verdict import verdict
 
-_HEALTH = ("/livez", "/readyz")
-_OPEN = (*VIEWS, "/favicon.ico", "/api/session")
-"""Paths that need no authentication: they reveal nothing."""
 _IDENTITY = re.compile(r"[\x21-\x7e]{8,200}")
 _TOPICS = (
     "Topics, separated by commas: `now`, `workers`, `upstreams`, `limits` and `requests`, which "
@@ -67,45 +65,22 @@ class AdminApi:
     drained: DrainedEndpoints
     auth: AdminAuth
     metrics: GatewayMetrics
+    audit: AuditLog
     more: Sequence[web.RouteDef] = ()
     """Further routes behind the same authentication."""
     topics: Mapping[str, Source] = field(default_factory=dict)
     """Further topics of the feed."""
-    public: str = ""
-    """URL of the public listener."""
 
     def __post_init__(self) -> None:
         self._feed = Feed({**sources(self), "config": self._reload_now, **self.topics})
 
     def application(self) -> web.Application:
         """Return the application: the routes, behind authentication."""
-        app = web.Application(middlewares=[self._admit])
+        app = web.Application(middlewares=[AdminGate(self.auth, self.audit).middleware])
         app.add_routes([*routes(self), *self.more])
         app.on_response_prepare.append(self._protect)
         app.on_shutdown.append(self._feed.close)
         return app
-
-    @web.middleware
-    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            if refusal.status == 401 and "Authorization" in request.headers:
-                await self.auth.delay_answer(request)
-            return refusal
-        try:
-            response = await handler(request)
-        except web.HTTPException as exc:
-            response = answer({"error": exc.reason}, exc.status)
-        except web.RequestPayloadError:
-            response = answer({"error": "the body is not what its headers say"}, 400)
-        except ConnectionResetError:
-            if request.transport is not None and not request.transport.is_closing():
-                raise
-            # The client left before it sent the whole body, or before the response began. Nothing
-            # needs to be logged. aiohttp tries to send this response, and notices that the client
-            # is gone.
-            response = web.Response()
-        return response
 
     @staticmethod
     async def _protect(_: web.Request, response: web.StreamResponse) -> None:
@@ -113,76 +88,6 @@ class AdminApi:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["Server"] = SERVER
-
-    def _refusal(self, request: web.Request) -> web.Response | None:
-        resource = request.match_info.route.resource
-        place = resource.canonical if resource is not None else ""
-        if place in _HEALTH or place.startswith("/static/"):
-            return None
-        found = self.auth.refused_origin(request, is_document=place in VIEWS) or (
-            None if place in _OPEN else self.auth.refusal(request)
-        )
-        if found is None:
-            return None
-        status, reason = found
-        refused = answer({"error": reason}, status)
-        if status == 401:
-            refused.headers["WWW-Authenticate"] = "Bearer"
-        return refused
-
-    # -- sessions ----------------------------------------------------------------------------
-
-    @Operation(
-        "GET",
-        "/api/session",
-        "State of a browser's session.",
-        returns=documents.Session,
-        is_open=True,
-    )
-    async def _session(self, request: web.Request) -> web.Response:
-        refusal = self.auth.refusal(request)
-        document: dict[str, Any] = {
-            "needs_token": self.auth.needs_token,
-            "admitted": refusal is None,
-            "reason": refusal and refusal[1],
-        }
-        if refusal is None:
-            admin = self.reloader.loaded.config.admin
-            links = dict(admin.links) if admin else {}
-            document |= {"version": __version__, "links": links, "public": self.public}
-        return answer(document)
-
-    @Operation(
-        "POST",
-        "/api/session",
-        "Begin a session: sets a cookie that stands for the token.",
-        returns=documents.Empty,
-        body=documents.SignIn,
-        errors={400: "The body has no token.", 403: "The token is wrong."},
-        is_open=True,
-    )
-    async def _sign_in(self, request: web.Request) -> web.Response:
-        try:
-            token = str(orjson.loads(await request.read())["token"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return answer({"error": 'send {"token": ...}'}, 400)
-        response = answer({})
-        if self.auth.sign_in(request, token, response):
-            return response
-        await self.auth.delay_answer(request)
-        return answer({"error": "that is not the admin token"}, 403)
-
-    @Operation(
-        "DELETE",
-        "/api/session",
-        "End the session.",
-        returns=documents.Empty,
-        is_open=True,
-    )
-    async def _sign_out(self, request: web.Request) -> web.Response:
-        response = answer({})
-        self.auth.sign_out(request, response)
-        return response
 
     # -- health ----------------------------------------------------------------------------
 
@@ -376,7 +281,7 @@ class AdminApi:
         errors={400: "No known topic was named.", 503: "Too many viewers."},
     )
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        return await self._feed.serve(request, lambda one: self.auth.refusal(one) is None)
+        return await self._feed.serve(request, self.auth.still_admits)
 
     # -- actions -----------------------------------------------------------------------------
 
@@ -392,6 +297,7 @@ class AdminApi:
         request_id = quote(request.match_info["id"], safe="")
         replies = await self.fleet.ask("DELETE", f"/requests/{request_id}")
         if any(one.ok for one in replies):
+            note(request, "request_cancelled", id=request.match_info["id"])
             return answer({})
         return answer({"error": "no such request is under way"}, 404)
 
@@ -424,7 +330,11 @@ class AdminApi:
             endpoint = orjson.loads(await request.read())["endpoint"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return answer({"error": 'send {"endpoint": NAME}, as in /api/upstreams'}, 400)
-        if await self.drained.set(request.match_info["name"], str(endpoint), out=out):
+        upstream = request.match_info["name"]
+        if await self.drained.set(upstream, str(endpoint), out=out):
+            action = "endpoint_drained" if out else "endpoint_undrained"
+            before, after = {"drained": not out}, {"drained": out}
+            note(request, action, before, after, upstream=upstream, name=str(endpoint))
             return answer({})
         return answer({"error": "there is no such endpoint; see /api/upstreams"}, 404)
 
@@ -436,8 +346,9 @@ class AdminApi:
         errors={400: "The file has problems. Nothing was changed."},
         refusal=documents.Reloaded,
     )
-    async def _reload(self, _: web.Request) -> web.Response:
-        outcome = await self.reloader.reload("asked for by an operator")
+    async def _reload(self, request: web.Request) -> web.Response:
+        outcome = await self.reloader.reload(ASKED)
+        note_reload(request, outcome, str(self.reloader.file))
         return answer(
             {"file": str(self.reloader.file), **outcome.document}, 400 if outcome.problems else 200
         )

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.admin import documents
 from gateway.admin.answer import answer
+from gateway.admin.audit import note
 from gateway.admin.fleet import Fleet
 from gateway.admin.operation import Operation, Parameter, routes
 from gateway.response_cache.store import PURGE_FILTERS
@@ -48,4 +49,6 @@ class CacheApi:
         if not all(one.ok or one.absent for one in replies):
             return answer({"error": "a worker or the store does not answer; try again"}, 503)
         # Of a shared store, each worker counts what it has removed itself.
-        return answer({"removed": sum(one.document["removed"] for one in replies if one.ok)})
+        removed = sum(one.document["removed"] for one in replies if one.ok)
+        note(request, "cache_purged", removed=removed, filters=dict(request.query))
+        return answer({"removed": removed})

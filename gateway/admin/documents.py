@@ -25,6 +25,10 @@ class Document(BaseModel):
 class AdminError(Document):
     error: str
     """Fault of the request, and the remedy."""
+    needs: Literal["viewer", "operator", "admin"] | None = None
+    """With 403 because of the role: the least role for the operation."""
+    role: Literal["viewer", "operator", "admin"] | None = None
+    """With 403 because of the role: the role of the operator."""
 
 
 class Empty(Document):
@@ -333,26 +337,6 @@ class LogLines(Document):
     """Log lines, oldest first; see docs/logs.md."""
     verdict: Verdict | None
     """Verdict by the access line; null if there is none."""
-
-
-class SignIn(Document):
-    token: str
-    """Value of `admin.token`."""
-
-
-class Session(Document):
-    needs_token: bool
-    """True if the listener has a token."""
-    admitted: bool
-    """True if this request would be admitted."""
-    reason: str | None
-    """Reason of the refusal; null if the request would be admitted."""
-    version: str | None = None
-    """Version of the gateway. Only if admitted; so are the links."""
-    links: dict[str, str] = {}
-    """`admin.links` of the configuration."""
-    public: str = ""
-    """URL of the public listener, as this host reaches it. Only if admitted."""
 
 
 # -- requests and limits -------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class Feed:
         self._asking_task: asyncio.Task[None] | None = None
 
     async def serve(
-        self, request: web.Request, admitted: Callable[[web.Request], bool]
+        self, request: web.Request, admitted: Callable[[web.Request], Awaitable[bool]]
     ) -> web.StreamResponse:
         """Send events to one viewer until it leaves, or is no longer admitted. Raise HTTPBadRequest
         or HTTPServiceUnavailable.
@@ -74,7 +74,7 @@ class Feed:
         try:
             await response.write(b"retry: %d\n\n" % _RETRY_MS)
             seen = self._last_seen(request.headers.get("Last-Event-ID", ""))
-            while admitted(request) and not self._closing and not self._failed():
+            while await admitted(request) and not self._closing and not self._failed():
                 frames = self._newer(topics, seen)
                 if frames:
                     seen = self._number

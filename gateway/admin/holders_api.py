@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiohttp import web
-from structlog.typing import FilteringBoundLogger
 
 from gateway.admin import documents, holder_documents
 from gateway.admin.answer import answer
-from gateway.admin.audit import Audit
+from gateway.admin.audit import note
 from gateway.admin.budgets import budgets_of
 from gateway.admin.holder_orders import difference, document, find, ordered, page
 from gateway.admin.operation import Operation, Parameter, routes
@@ -54,7 +53,6 @@ class HoldersApi:
 
     config: Callable[[], Config]
     """Returns the configuration that is served."""
-    logger: FilteringBoundLogger
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
@@ -251,7 +249,7 @@ class HoldersApi:
         known = before or after
         assert known is not None
         changed = difference(before, after)
-        Audit(self.logger).note(request, f"{known.kind}_{what}", *changed, name=known.name)
+        note(request, f"{known.kind}_{what}", *changed, name=known.name)
 
 
 def _existing(holder: Holder | None, kind: HolderKind) -> Holder:

@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
-from structlog.typing import FilteringBoundLogger
 
 from gateway.admin import documents, key_documents
 from gateway.admin.answer import answer
-from gateway.admin.audit import Audit
+from gateway.admin.audit import note
 from gateway.admin.budgets import budgets_of
 from gateway.admin.key_orders import (
     BadOrder,
@@ -74,7 +73,6 @@ class KeysApi:
 
     config: Callable[[], Config]
     """Returns the configuration that is served."""
-    logger: FilteringBoundLogger
     reader: TraceReader | None = None
     """Reader of the local store, for usage; None if there is none."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -143,9 +141,7 @@ class KeysApi:
         with storage():
             await register.add(key)
         after = {name: value for name, value in document(key, self.now()).items() if value}
-        Audit(self.logger).note(
-            request, "key_created", None, after, id=key.id, owner=key.owner, tenant=key.tenant
-        )
+        note(request, "key_created", None, after, id=key.id, owner=key.owner, tenant=key.tenant)
         return answer({"secret": secret, "key": self._document(key, {})})
 
     @Operation(
@@ -221,9 +217,7 @@ class KeysApi:
         old, ending = _existing(found)
         secret, new = made[-1]
         before, after = difference(old, ending)
-        Audit(self.logger).note(
-            request, "key_rotated", before, after, id=old.id, owner=old.owner, to=new.id
-        )
+        note(request, "key_rotated", before, after, id=old.id, owner=old.owner, to=new.id)
         return answer({"secret": secret, "key": self._document(new, {})})
 
     @Operation(
@@ -273,7 +267,7 @@ class KeysApi:
         old, new = _existing(found)
         if new != old:
             before, after = difference(old, new)
-            Audit(self.logger).note(request, event, before, after, id=new.id, owner=new.owner)
+            note(request, event, before, after, id=new.id, owner=new.owner)
         return answer({"key": self._document(new, {})})
 
     async def _used(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:

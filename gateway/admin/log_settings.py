@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from structlog.typing import FilteringBoundLogger
 
 from gateway.admin import documents
 from gateway.admin.answer import answer
+from gateway.admin.audit import note
 from gateway.admin.fleet import Fleet
 from gateway.admin.operation import Operation, routes
 from gateway.telemetry.logs.control import LEVELS, LogControl
@@ -21,11 +21,10 @@ _EVERY_S = 1.0
 class LogSettings:
     """Log settings of all processes."""
 
-    def __init__(self, fleet: Fleet, own: LogControl, logger: FilteringBoundLogger) -> None:
+    def __init__(self, fleet: Fleet, own: LogControl) -> None:
         """Create the settings. `own` are those of the admin process, from the configuration."""
         self._fleet = fleet
         self._own = own
-        self._logger = logger
         self._changed = False
         self._known: list[int] = []
 
@@ -80,8 +79,9 @@ class LogSettings:
         sample = self._own.sample if sample is None else sample
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
             return answer({"error": "sample: a number from 0 to 1"}, 400)
-        self._logger.warning("log_changed", to=level, sample=sample)
+        before = self.document
         self._own.set(level, float(sample))
+        note(request, "log_changed", before, self.document, to=level, sample=sample)
         self._changed = True
         await self._fleet.ask("PUT", "/log", self.document)
         return answer(self.document)

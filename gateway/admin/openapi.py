@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from gateway import __version__
 from gateway.admin.answer import answer
 from gateway.admin.api import AdminApi
+from gateway.admin.audit_api import AuditApi
 from gateway.admin.cache_api import CacheApi
 from gateway.admin.documents import AdminError
 from gateway.admin.history import HistoryApi
@@ -22,6 +23,8 @@ from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.members_api import MembersApi
 from gateway.admin.operation import Operation, Parameter, operations, routes
+from gateway.admin.roles import LEAST
+from gateway.admin.session_api import SessionApi
 from gateway.admin.traces_api import TracesApi
 from gateway.config import Config
 from gateway.dialects import DIALECTS, request_description
@@ -30,12 +33,14 @@ from gateway.wiring.route_dialect import route_dialect
 _REFERENCE = "#/components/schemas/{model}"
 _SHARED = {
     401: "The token is missing or wrong.",
-    403: "A page of another origin asked, or one of another host without `admin.token`.",
+    403: "The role is too low; or a page of another origin asked, or one of another host while "
+    "nothing is asked for.",
 }
 """Errors of every operation that needs authentication."""
 _DESCRIPTION = (
     "State and actions for operators. It is on `admin.listen`, never on the public listener. "
-    "Without `admin.token`, it answers only requests to localhost."
+    "Without `admin.token`, `admin.tokens` and `admin.sign_in`, it answers only requests to "
+    "localhost. `x-role` is the least role for an operation."
 )
 
 
@@ -85,6 +90,7 @@ def description() -> dict[str, Any]:
     declared = [
         one
         for kind in (
+            SessionApi,
             AdminApi,
             HistoryApi,
             TracesApi,
@@ -93,6 +99,7 @@ def description() -> dict[str, Any]:
             MembersApi,
             CacheApi,
             LogSettings,
+            AuditApi,
             OpenApi,
         )
         for _, one in operations(kind)
@@ -118,7 +125,7 @@ def description() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The value of `admin.token`, if it is set.",
+                    "description": "The value of `admin.token`, or one of `admin.tokens`.",
                 }
             },
         },
@@ -169,6 +176,11 @@ def _operation(one: Operation, schemas: Mapping[object, Any]) -> dict[str, Any]:
         }
     if one.is_open:
         document["security"] = []
+    else:
+        role = LEAST.get((one.method, one.path))
+        if role is None:
+            raise KeyError(f"{one.method} {one.path}: name its role in gateway/admin/roles.py")
+        document["x-role"] = role.word
     return document
 
 

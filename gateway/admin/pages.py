@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+import html
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -27,6 +28,7 @@ VIEWS = (
     "/keys",
     "/teams",
     "/config",
+    "/audit",
     "/play",
 )
 """Paths of the single document, which shows the view that its path names."""
@@ -51,13 +53,22 @@ _SAFE = {
 }
 
 _IMMUTABLE = "public, max-age=31536000, immutable"
+_AGAIN = '<a class="button" href="{href}">Sign in again</a>'
 _PRELOAD = '<link rel="modulepreload" href="{{base}}/{}">'
 
 
 class Pages:
     """Document of the pages, and the files that it refers to."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(
+        self,
+        prefix: Callable[[web.Request], str] = lambda _: "",
+        folder: Path = FOLDER,
+    ) -> None:
+        """`prefix` returns the path below which a proxy serves this listener to the browser that
+        sent a request, without a slash at its end.
+        """
+        self._prefix = prefix
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
@@ -72,12 +83,13 @@ class Pages:
         for name, value in (
             # Modules import one another; with these links, a browser fetches all in one round trip.
             ("modules", "\n".join(_PRELOAD.format(name) for name in files if _is_module(name))),
-            ("base", self._base),
+            ("base", f"{{prefix}}{self._base}"),
             ("version", __version__),
         ):
             document = document.replace(f"{{{name}}}", value)
-        self._document = document.encode()
-        self._etag = f'"{digest}"'
+        self._document = document
+        self._message = (folder / "message.html").read_text(encoding="utf-8")
+        self._digest = digest
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the pages and files."""
@@ -87,13 +99,33 @@ class Pages:
             web.get(self._base + "/{name:.+}", self._file),
         ]
 
+    def message(
+        self, title: str, text: str, status: int, *, prefix: str, again: str | None
+    ) -> web.Response:
+        """Return a page with a message, which needs no script. `again` is the path that the link
+        for another attempt leads to; None: no such link.
+        """
+        link = "" if again is None else _AGAIN.format(href=html.escape(f"{prefix}{again}"))
+        document = self._message
+        for name, value in (
+            ("base", f"{prefix}{self._base}"),
+            ("prefix", prefix),
+            ("again", link),
+            ("title", html.escape(title)),
+            ("text", html.escape(text)),
+        ):
+            document = document.replace(f"{{{name}}}", value)
+        headers = {**_SAFE, "Cache-Control": "no-store"}
+        return web.Response(text=document, status=status, content_type="text/html", headers=headers)
+
     async def _view(self, request: web.Request) -> web.Response:
-        headers = {**_SAFE, "Cache-Control": "no-cache", "ETag": self._etag}
-        if request.headers.get("If-None-Match") == self._etag:
+        prefix = self._prefix(request)
+        etag = f'"{hashlib.sha256(prefix.encode()).hexdigest()[:8]}-{self._digest}"'
+        headers = {**_SAFE, "Cache-Control": "no-cache", "ETag": etag}
+        if request.headers.get("If-None-Match") == etag:
             return web.Response(status=304, headers=headers)
-        return web.Response(
-            body=self._document, content_type="text/html", charset="utf-8", headers=headers
-        )
+        document = self._document.replace("{prefix}", prefix)
+        return web.Response(text=document, content_type="text/html", headers=headers)
 
     async def _file(self, request: web.Request) -> web.Response:
         return self._respond(request, request.match_info["name"])

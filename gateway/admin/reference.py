@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.admin.openapi import description
+from gateway.admin.roles import OperatorRole
 
 Schema = Mapping[str, Any]
 
@@ -22,8 +23,19 @@ gateway describes it as OpenAPI 3.1, for clients and tools:
 $ curl -s -H "Authorization: Bearer $ADMIN_TOKEN" localhost:9090/api/openapi.json > admin-api.json
 ```
 
-The token is needed wherever `admin.token` is set, except where a section says otherwise.
-There are no roles: who has the token may read and change everything.
+A token is needed wherever `admin.token`, `admin.tokens` or `admin.sign_in` is set, except where a
+section says otherwise. [Operator sign-in](operators.md) explains roles.
+
+## Roles
+
+Each role includes the ones before it. `admin.token` has the role `admin`. With a lower role than an
+operation needs, the answer is 403 with `needs` and `role`. Recorded prompts and answers are in
+traces for the role `admin` only.
+
+| OperatorRole | Operations |
+|---|---|
+{roles}
+The playground (`/play/api/` and `/play/socket`) needs the role `operator`.
 """
 _ERRORS = """## Errors
 
@@ -39,7 +51,8 @@ Other errors are those of the operations.
 def document() -> str:
     """Return the reference as Markdown."""
     api = description()
-    parts = [_HEAD.format(description=api["info"]["description"])]
+    text = api["info"]["description"]
+    parts = [_HEAD.format(description=text, roles="".join(_roles(api["paths"])))]
     shared: dict[str, str] = {}
     for path, methods in api["paths"].items():
         for method, operation in methods.items():
@@ -55,12 +68,25 @@ def document() -> str:
     return "\n".join(parts)
 
 
+def _roles(paths: Schema) -> Iterator[str]:
+    for role in OperatorRole:
+        named = [
+            f"`{method.upper()} {path}`"
+            for path, methods in paths.items()
+            for method, operation in methods.items()
+            if operation.get("x-role") == role.word
+        ]
+        yield f"| `{role.word}` | {', '.join(named)} |\n"
+
+
 def _operation(title: str, operation: Schema, shared: dict[str, str]) -> Iterator[str]:
     yield f"## {title}\n"
     yield operation["summary"] + "\n"
     is_open = operation.get("security") == []
     if is_open:
         yield "Needs no token.\n"
+    else:
+        yield f"Needs the role `{operation['x-role']}`.\n"
     if operation["parameters"]:
         yield "| Parameter | In | Value | |\n|---|---|---|---|"
         for one in operation["parameters"]:

@@ -31,6 +31,7 @@ _AGAIN_S = 0.25
 _KEPT = 20
 """Number of reloads that are remembered."""
 _MOST_CHANGES = 200
+ASKED = "asked for by an operator"
 _ROTATION = "a secret changed"
 """Reason of a reload that only applies other values of secrets."""
 
@@ -81,6 +82,8 @@ class Reloader:
         """Number of reloads by outcome: `ok` or `failed`."""
         self.on_applied: Callable[[Config], None] = lambda _: None
         """Called with each new configuration that is served."""
+        self.on_reload: Callable[[Outcome], None] = lambda _: None
+        """Called with the outcome of each reload."""
         self._started = loaded.config
         self._kept = kept
         self._fleet = fleet
@@ -131,6 +134,7 @@ class Reloader:
             changed = [one.path for one in outcome.changes]
             restart = list(outcome.restart)
             self._logger.info("reloaded", why=why, needs_restart=restart, changed=changed)
+        self.on_reload(outcome)
 
     @property
     def last(self) -> Outcome | None:
@@ -216,9 +220,8 @@ def _needs_restart(old: Config, new: Config) -> tuple[str, ...]:
 
 
 def _listens(config: Config) -> object:
-    """Return the admin settings. Another token takes effect at once, but not the first one."""
-    admin = config.admin
-    return None if admin is None else (admin.model_dump(exclude={"token"}), admin.token is None)
+    """Return the address of the admin listener. Its other settings take effect at once."""
+    return None if config.admin is None else config.admin.listen
 
 
 def _sends(config: Config) -> tuple[str, float] | None:

@@ -86,7 +86,7 @@ class BadQuestion(ValueError):
 
 def wanted_by(query: Mapping[str, str]) -> Wanted:
     """Parse the parameters of a query. Raise BadQuestion."""
-    _check_names((*FILTERS, *PAGING), query)
+    check_names((*FILTERS, *PAGING), query)
     identity, status, page = query.get("id"), query.get("status"), query.get("before")
     for name, value, pattern in (
         ("id", identity, _IDENTITY),
@@ -117,8 +117,8 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         slower_s=_duration_s(query, "slower"),
         silent_s=_duration_s(query, "silent"),
         id=identity,
-        since=_moment(query, "since"),
-        until=_moment(query, "until"),
+        since=moment(query, "since"),
+        until=moment(query, "until"),
         before=page,
         limit=int(limit),
         sort=Sort(sort),
@@ -128,7 +128,7 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 
 def selected(document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
     """Return the document of `/api/requests` with the matching rows only. Raise BadQuestion."""
-    _check_names(LIVE_FILTERS, query)
+    check_names(LIVE_FILTERS, query)
     status, state, identity = (query.get(name) for name in ("status", "state", "id"))
     if status is not None and not _STATUS.fullmatch(status):
         raise BadQuestion(f"status: '{status[:40]}' cannot be one")
@@ -151,7 +151,7 @@ def selected(document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str,
     return {**document, "requests": [row for row in document["requests"] if matches(row)]}
 
 
-def _check_names(parameters: Iterable[Parameter], query: Mapping[str, str]) -> None:
+def check_names(parameters: Iterable[Parameter], query: Mapping[str, str]) -> None:
     """Raise BadQuestion for a parameter that does not exist: a misspelt filter must not match
     everything.
     """
@@ -170,7 +170,7 @@ def _duration_s(query: Mapping[str, str], name: str) -> float | None:
         raise BadQuestion(f"{name}: {exc}") from None
 
 
-def _moment(query: Mapping[str, str], name: str) -> float | None:
+def moment(query: Mapping[str, str], name: str) -> float | None:
     """Return the time of a parameter in seconds since the epoch, or None if it is missing. It may
     be given in seconds or in ISO 8601. Raise BadQuestion.
     """

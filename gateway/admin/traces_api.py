@@ -17,8 +17,10 @@ from aiohttp import web
 from gateway.admin import documents
 from gateway.admin.answer import answer
 from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operator import operator_of
 from gateway.admin.record_collector import RecordCollector
 from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
+from gateway.admin.roles import CONTENT
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.log_line import line_of
 from gateway.telemetry.traces.reader import USAGE_BY, USAGE_OF, TraceReader, Wanted
@@ -164,18 +166,21 @@ class TracesApi:
     @Operation(
         "GET",
         "/api/traces/{id}",
-        "A trace or a request with its spans.",
+        "A trace or a request with its spans. Recorded prompts and answers are for the role "
+        "`admin` only.",
         returns=documents.WholeTrace,
         parameters=(Parameter("id", "Complete id of a trace or a request."),),
         errors={**_UNREADABLE, 404: "It is not kept, or there is no local store."},
     )
     async def _trace(self, request: web.Request) -> web.Response:
-        identity = request.match_info["id"]
+        identity, role = request.match_info["id"], operator_of(request).role
 
         def read(reader: TraceReader) -> Any:
             records = reader.trace(identity)
             if not records:
                 return None
+            if role is None or role < CONTENT:
+                records = [without_content(one) for one in records]
             return {
                 "trace_id": records[0]["trace"],
                 "requests": [
@@ -334,6 +339,11 @@ def _csv_row(outlined: Mapping[str, Any]) -> dict[str, Any]:
     at = datetime.fromtimestamp(outlined["at"], UTC).isoformat()
     told = {**outlined, "at": at, "fault": said["fault"], "verdict": said["text"]}
     return {name: told.get(name) for name in _COLUMNS}
+
+
+def without_content(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without recorded prompts and answers."""
+    return {name: value for name, value in record.items() if name != "content"}
 
 
 def outline(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.config import models
+from gateway.config.check_operators import is_loopback, is_public
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
 from gateway.dialects import DIALECTS
@@ -19,6 +20,7 @@ _WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
 def advise(config: models.Config) -> Iterator[Finding]:
     """Yield every warning. The gateway works with such settings, but perhaps not as intended."""
     yield from _trusted_proxies(config)
+    yield from _admin_listener(config)
     for index, route in enumerate(config.routes):
         path: ConfigPath = ("routes", index)
         yield from _exact_path(path, route)
@@ -42,6 +44,24 @@ def _trusted_proxies(config: models.Config) -> Iterator[Finding]:
                 "trusts nearly everybody: any client may choose its own address and request id",
                 "list the networks of your proxies",
             )
+
+
+def _admin_listener(config: models.Config) -> Iterator[Finding]:
+    """Warn about credentials of operators that others can read on the way. The admin listener has
+    no TLS of its own.
+    """
+    admin = config.admin
+    if admin is None or is_loopback(admin.listen):
+        return
+    signs_in = admin.sign_in is not None
+    has_tls = any(url.startswith("https:") for url in admin.public_url)
+    if (signs_in or is_public(admin.listen)) and not has_tls:
+        why = "is reached without TLS: tokens and sessions of operators can be read on the way"
+        hint = "put a proxy with TLS in front of it, and name its https URL in admin.public_url"
+        yield ("admin", "listen"), why, hint
+    if signs_in and not admin.public_url:
+        why = "works on localhost only, because admin.public_url is not set"
+        yield ("admin", "sign_in"), why, "name the URLs at which browsers reach the admin listener"
 
 
 def _uncounted(config: models.Config) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from gateway.config import models
 from gateway.config.check_alerts import check_alert
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
+from gateway.config.check_operators import check_operators, is_loopback
 from gateway.config.check_playground import check_playground
 from gateway.config.check_prompt_audit import check_prompt_audit, check_recorded_route
 from gateway.config.check_providers import check_key_store, check_provider, check_teams
@@ -83,17 +83,11 @@ def _check_addresses(config: models.Config) -> Iterator[Finding]:
     taken = (config.server.listen, demo.listen if demo else "")
     if admin.listen in taken and not admin.listen.endswith(":0"):
         yield ("admin", "listen"), "is an address that is used already", "choose another port"
-    host = admin.listen.rpartition(":")[0].strip("[]")
-    if admin.token is None and host != "localhost" and not _is_loopback(host):
-        hint = "set admin.token, or listen on 127.0.0.1"
+    is_open = admin.token is None and not admin.tokens and admin.sign_in is None
+    if is_open and not is_loopback(admin.listen):
+        hint = "set admin.token or admin.sign_in, or listen on 127.0.0.1"
         yield ("admin", "listen"), "lets everybody who reaches it operate the gateway", hint
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    yield from check_operators(admin)
 
 
 def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -> Iterator[Finding]:

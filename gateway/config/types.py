@@ -185,6 +185,16 @@ OneOrMore = Annotated[
     BeforeValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
+_Digest = Annotated[
+    str,
+    _must_match(r"[0-9a-f]{64}", "not a SHA-256 digest: 64 hexadecimal digits in lower case"),
+]
+Digests = Annotated[
+    tuple[_Digest, ...],
+    BeforeValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""SHA-256 digests in hexadecimal, or one of them."""
 Required = str | int | bool | tuple[str | int | bool, ...]
 Jwks = Annotated[
     str,

@@ -14,7 +14,6 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.alerts import Alerts
 from gateway.admin.api import AdminApi
-from gateway.admin.auth import AdminAuth
 from gateway.admin.cache_api import CacheApi
 from gateway.admin.drained_endpoints import DrainedEndpoints
 from gateway.admin.fleet import Fleet
@@ -25,7 +24,6 @@ from gateway.admin.log_settings import LogSettings
 from gateway.admin.members_api import MembersApi
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.openapi import OpenApi
-from gateway.admin.pages import Pages
 from gateway.admin.playground import Playground
 from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
@@ -34,6 +32,7 @@ from gateway.aiohttp_adaptor import HttpProcessingError
 from gateway.config import Config, load_kept
 from gateway.config.secret_sources import KnownSecrets
 from gateway.processes.child import report_ready, stop_signals
+from gateway.processes.operator_access import OperatorAccess
 from gateway.processes.trace_collection import TraceCollection
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogWriter, is_console, make_logger
@@ -68,6 +67,8 @@ async def serve_admin(
             fleet = Fleet([str(path) for path in workers])
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
+            operators = OperatorAccess(reloader, logger, public)
+            stack.push_async_callback(operators.close)
             drained = DrainedEndpoints(fleet)
             counted = loaded.config.telemetry.metrics
             collector = TraceCollection(loaded, kept.parent, fleet, logger)
@@ -76,7 +77,7 @@ async def serve_admin(
             metrics = GatewayMetrics(
                 fleet,
                 reloader,
-                lambda: {**collector.counts(), **alerts.counts()},
+                lambda: {**collector.counts(), **alerts.counts(), **operators.counts()},
                 collector.minutes,
             )
             stack.callback(metrics.close)
@@ -91,19 +92,14 @@ async def serve_admin(
                     report=lambda text: logger.warning("metrics", reason=text),
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
-            auth = AdminAuth(
-                _token(loaded.config),
-                report=lambda client, count: logger.warning(
-                    "admin_token_refused", client=client, count=count
-                ),
-            )
 
             def apply(config: Config) -> None:
-                auth.change_token(_token(config))
+                operators.apply(config)
                 collector.change_headers(config)
 
             reloader.on_applied = apply
-            settings = LogSettings(fleet, control, logger)
+            reloader.on_reload = operators.note_reload
+            settings = LogSettings(fleet, control)
             reloads: set[asyncio.Task[object]] = set()
 
             def reload() -> None:
@@ -113,7 +109,7 @@ async def serve_admin(
             loop.add_signal_handler(signal.SIGHUP, reload)
             for background in (
                 *(reloader.watch(), drained.keep(), metrics.keep()),
-                *(settings.keep(), collector.run(), alerts.keep(metrics)),
+                *(settings.keep(), collector.run(), alerts.keep(metrics), operators.audit.keep()),
             ):
                 stack.callback(asyncio.create_task(background).cancel)
             runner: web.AppRunner | None = None
@@ -122,18 +118,20 @@ async def serve_admin(
                 more = [
                     *settings.routes,
                     *collector.routes,
-                    *KeysApi(lambda: reloader.loaded.config, logger, collector.reader).routes,
+                    *KeysApi(lambda: reloader.loaded.config, collector.reader).routes,
                     *CacheApi(fleet).routes,
-                    *HoldersApi(lambda: reloader.loaded.config, logger).routes,
+                    *HoldersApi(lambda: reloader.loaded.config).routes,
                     *MembersApi(lambda: reloader.loaded.config, collector.reader).routes,
                     *HistoryApi(metrics.history, metrics.minutes).routes,
                     *OpenApi(lambda: reloader.loaded.config).routes,
-                    *Pages().routes(),
+                    *operators.routes,
                     *playground.routes(),
                     *PlaygroundSocket(public).routes(),
                 ]
                 api = AdminApi(
-                    fleet, reloader, drained, auth, metrics, more, collector.topics, public
+                    *(fleet, reloader, drained, operators.auth, metrics, operators.audit),
+                    more,
+                    collector.topics,
                 )
                 runner = AdminRunner(
                     api.application(),
@@ -150,11 +148,6 @@ async def serve_admin(
             if runner is not None:
                 await runner.cleanup()
             await _collect_the_rest(collector, stop)
-
-
-def _token(config: Config) -> bytes | None:
-    options = config.admin
-    return options.token.reveal() if options is not None and options.token is not None else None
 
 
 class _Faults(logging.Handler):

@@ -46,8 +46,11 @@ def states() -> States:
 async def client(states: States, aiohttp_client: AiohttpClient) -> Client:
     feed = Feed({t: states.source(t) for t in states.now}, every_s=0.02, heartbeat_s=0.3)
 
+    async def admitted(_: web.Request) -> bool:
+        return states.admits
+
     async def serve(request: web.Request) -> web.StreamResponse:
-        return await feed.serve(request, lambda _: states.admits)
+        return await feed.serve(request, admitted)
 
     app = web.Application()
     app.router.add_get("/api/events", serve)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.admin import reference
-from gateway.admin.api import AdminApi
 from gateway.admin.openapi import description
 from gateway.admin.pages import VIEWS
-from gateway.config import keep, load_source
-from gateway.config.secret_sources import KnownSecrets
-from gateway.processes.admin import serve_admin
 from tests.support.admin import admin, told, until
+from tests.support.admin_application import application
 from tests.support.client import ask, request
-from tests.support.gateway import StartGatewayProcess, config_text, simple_config
+from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.tokens import Auth, bearer
 from tests.support.traces import chat, listed, model_config, telemetry
 from tests.support.upstream import ScriptedUpstream, hang, json_reply
@@ -69,31 +64,7 @@ async def test_every_route_of_the_admin_process_is_described(
 
 def is_page(path: str) -> bool:
     """Tell whether a path belongs to the dashboard itself."""
-    return path in (*VIEWS, "/favicon.ico") or path.startswith(("/static/", "/play/"))
-
-
-async def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> web.Application:
-    """Return the application as the admin process builds it, before it is served."""
-
-    class Built(Exception):
-        pass
-
-    found: list[web.Application] = []
-    build = AdminApi.application
-
-    def built(api: AdminApi) -> web.Application:
-        found.append(build(api))
-        raise Built
-
-    monkeypatch.setattr(AdminApi, "application", built)
-    file = tmp_path / "config.yaml"
-    file.write_text(config_text(simple_config("http://127.0.0.1:1"), {}))
-    keep(load_source(file), tmp_path / "kept")
-    with socket.socket() as listening, pytest.raises(Built):
-        await serve_admin(
-            tmp_path / "kept", KnownSecrets(), [], listening, "http://127.0.0.1:1", 0, 0
-        )
-    return found[0]
+    return path in (*VIEWS, "/favicon.ico") or path.startswith(("/static/", "/play/", "/sign-in"))
 
 
 async def test_every_answer_of_a_running_gateway_fits_its_schema(

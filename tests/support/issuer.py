@@ -45,6 +45,7 @@ class Issuer(AsyncBlock):
         application = web.Application()
         application.on_response_prepare.append(self._dated)
         application.router.add_get("/.well-known/openid-configuration", self._configuration)
+        self.add_routes(application)
         application.router.add_get("/{path:.*}", self._key_set)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -56,6 +57,13 @@ class Issuer(AsyncBlock):
         self._released.set()
         assert self._runner is not None
         await self._runner.cleanup()
+
+    def add_routes(self, application: web.Application) -> None:
+        """Add further endpoints."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the OpenID configuration."""
+        return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
 
     def add_key(self, kid: str, algorithm: str = "ES256") -> None:
         """Publish another key."""
@@ -114,7 +122,7 @@ class Issuer(AsyncBlock):
 
     async def _configuration(self, request: web.Request) -> web.Response:
         self.hits[request.path] += 1
-        return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
+        return web.json_response(self.metadata())
 
     async def _key_set(self, request: web.Request) -> web.StreamResponse:
         self.hits[request.path] += 1

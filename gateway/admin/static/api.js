@@ -1,6 +1,7 @@
 // Asking the admin API. What is refused for want of a session asks for the token, then goes on.
 
 import { h } from "./dom.js";
+import { inside, own } from "./place.js";
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -33,7 +34,7 @@ async function ask(method, path, document) {
   }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(own(path), options);
   } catch {
     throw new Refused(0, "The gateway's admin listener does not answer.");
   }
@@ -46,43 +47,62 @@ async function ask(method, path, document) {
   return answer;
 }
 
-/** Ask for the admin token until it is right. One dialog, however many wait for it. */
+/** Ask for a sign-in: at the issuer, or with a token until it is right. One dialog, however many wait for it. */
 export function signIn() {
-  signingIn ??= new Promise((resolve) => {
-    const problem = h("p", { class: "problem", role: "alert" });
-    const input = h("input", {
-      type: "password", name: "token", id: "token", required: true,
-      autocomplete: "current-password", spellcheck: "false",
-    });
+  signingIn ??= ways().then((session) => new Promise((resolve) => {
+    const done = () => {
+      dialog.remove();
+      signingIn = null;
+      onSignedIn();
+      resolve();
+    };
     const dialog = h("dialog", { class: "ask", "aria-labelledby": "sign-in" },
-      h("form", {
-        onsubmit: async (event) => {
-          event.preventDefault();
-          try {
-            await send("POST", "/api/session", { token: input.value });
-          } catch (refused) {
-            problem.textContent = refused.message;
-            input.select();
-            return;
-          }
-          dialog.remove();
-          signingIn = null;
-          onSignedIn();
-          resolve();
-        },
-      },
       h("h2", { id: "sign-in" }, "Sign in"),
-      h("p", { class: "hint" }, "The token is the one the configuration names in ", h("code", {}, "admin.token"), "."),
-      h("label", { for: "token" }, "Admin token"),
-      input,
-      problem,
-      h("p", { class: "actions" }, h("button", { class: "primary" }, "Sign in")),
-      ),
+      session.issuer && h("p", { class: "actions start" }, h("button", {
+        class: "primary", type: "button", onclick: () => location.assign(own(`/sign-in?return_to=${encodeURIComponent(inside(location.pathname) + location.search)}`)),
+      }, `Sign in at ${session.issuer}`)),
+      session.issuer && session.tokens ? h("details", {}, h("summary", {}, "With a token"), tokenForm(done, "")) : (session.tokens || !session.issuer) && tokenForm(done, "primary"),
     );
     dialog.oncancel = (event) => event.preventDefault();
     document.body.append(dialog);
     dialog.showModal();
-    input.focus();
-  });
+    dialog.querySelector("button.primary[type=button], input").focus();
+  }));
   return signingIn;
+}
+
+/** How one can sign in. */
+async function ways() {
+  try {
+    return await get("/api/session");
+  } catch {
+    return { issuer: null, tokens: true };
+  }
+}
+
+function tokenForm(done, kind) {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const input = h("input", {
+    type: "password", name: "token", id: "token", required: true,
+    autocomplete: "current-password", spellcheck: "false",
+  });
+  return h("form", {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        await send("POST", "/api/session", { token: input.value });
+      } catch (refused) {
+        problem.textContent = refused.message;
+        input.select();
+        return;
+      }
+      done();
+    },
+  },
+  h("p", { class: "hint" }, "The token is the one the configuration names in ", h("code", {}, "admin.token"), "."),
+  h("label", { for: "token" }, "Admin token"),
+  input,
+  problem,
+  h("p", { class: "actions" }, h("button", { class: kind }, kind ? "Sign in" : "Sign in with the token")),
+  );
 }

@@ -3,17 +3,21 @@
 import { get, send, signIn, whenSignedIn } from "./api.js";
 import { ask, h, show } from "./dom.js";
 import { Feed } from "./feed.js";
+import { inside, own } from "./place.js";
+import { may, setRole } from "./roles.js";
+import { view as audit } from "./views/audit.js";
 import { view as config } from "./views/config.js";
 import { view as keys } from "./views/keys.js";
 import { view as limits } from "./views/limits.js";
 import { view as now } from "./views/now.js";
+import { empty, heading } from "./views/parts.js";
 import { view as play } from "./views/play.js";
 import { view as requests } from "./views/requests.js";
 import { view as teams } from "./views/teams.js";
 import { view as upstreams } from "./views/upstreams.js";
 import { view as usage } from "./views/usage.js";
 
-/** Path, label in the bar, and view of each page. A view may have a `title` that says more. */
+/** Path, label in the bar, view and, if it is not every one's, role of each page. A view may have a `title` that says more. */
 const VIEWS = [
   ["/", "Now", now],
   ["/requests", "Requests", requests],
@@ -23,10 +27,11 @@ const VIEWS = [
   ["/keys", "Keys", keys],
   ["/teams", "Teams", teams],
   ["/config", "Config", config],
-  ["/play", "Playground", play],
+  ["/play", "Playground", play, "operator"],
+  ["/audit", "Audit", audit, "admin"],
 ];
 const KEYS = [
-  ["1 – 9", "a page"],
+  ["1 – 9  0", "a page"],
   ["/", "the filter"],
   ["j  k", "next, previous row"],
   ["Enter", "open the row"],
@@ -60,7 +65,7 @@ const context = {
   },
   /** Go to an address of ours. */
   go(path, { replace = false } = {}) {
-    history[replace ? "replaceState" : "pushState"](null, "", path);
+    history[replace ? "replaceState" : "pushState"](null, "", own(path));
     route();
   },
   /** Change parameters of the address; empty ones are left out. */
@@ -71,7 +76,7 @@ const context = {
       else params.set(name, value);
     }
     const query = params.toString();
-    context.go(location.pathname + (query ? `?${query}` : ""), { replace });
+    context.go(inside(location.pathname) + (query ? `?${query}` : ""), { replace });
   },
 };
 
@@ -89,16 +94,17 @@ const feed = new Feed(
 );
 
 function route() {
-  const [, first, rest] = location.pathname.match(/^(\/[^/]*)(?:\/(.+))?$/) ?? [];
+  const [, first, rest] = inside(location.pathname).match(/^(\/[^/]*)(?:\/(.+))?$/) ?? [];
   const entry = VIEWS.find(([path]) => path === first) ?? VIEWS[0];
-  const [, name, view] = entry;
+  const [path, name] = entry;
+  const view = entry[3] && !may(entry[3]) ? closed(name, entry[3]) : entry[2];
   context.params = new URLSearchParams(location.search);
   context.id = rest ? decodeURIComponent(rest) : null;
   if (current !== view) {
     current?.stop?.(context);
     current = view;
     main.replaceChildren();
-    main.dataset.view = entry[0].slice(1) || "now";
+    main.dataset.view = path.slice(1) || "now";
     scrollTo(0, 0);
     view.start?.(context);
     feed.follow(view.topics ?? []);
@@ -115,10 +121,18 @@ function paint() {
   current.painted?.(context, main);
 }
 
+/** The pages of this role. */
+const pages = () => VIEWS.filter(([, , , role]) => !role || may(role));
+
+/** What there is instead of a page of another role. */
+function closed(name, role) {
+  return { topics: [], render: () => [heading(name), empty("This page is not yours.", `It needs the role ${role}; yours is ${context.session.role}.`)] };
+}
+
 function navigation(place) {
-  show(document.getElementById("nav"), VIEWS.map(([path, name], index) =>
+  show(document.getElementById("nav"), pages().map(([path, name], index) =>
     h("a", {
-      href: path, "aria-current": (place || "/") === path ? "page" : null, title: `${name} (${index + 1})`,
+      href: path, "aria-current": (place || "/") === path ? "page" : null, title: `${name} (${(index + 1) % 10})`,
     }, name)));
   // Where they do not all fit beside one another, the one that is open is in sight.
   document.querySelector("#nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
@@ -128,7 +142,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[href^='/']");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.target || link.hasAttribute("download")) return;
   event.preventDefault();
-  context.go(link.getAttribute("href"));
+  context.go(inside(link.getAttribute("href")));
 });
 window.addEventListener("popstate", route);
 
@@ -145,7 +159,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (isField(document.activeElement)) return;
-  if (key >= "1" && key <= String(VIEWS.length)) context.go(VIEWS[key - 1][0]);
+  const page = /^[0-9]$/.test(key) && pages()[(key === "0" ? 10 : Number(key)) - 1];
+  if (page) context.go(page[0]);
   else if (key === "/") main.querySelector("[data-filter]")?.focus();
   else if (key === "j" || key === "k") move(key === "j" ? 1 : -1);
   else if (key === "t") switchTheme();
@@ -211,17 +226,22 @@ async function session() {
       h("p", {}, h("button", { onclick: () => location.reload() }, "Try again"))));
     return;
   }
-  document.getElementById("leave").hidden = !(context.session.needs_token && context.session.admitted);
+  const { admitted, needs_token: asks, name, role } = context.session;
+  setRole(admitted ? role : null);
+  document.getElementById("leave").hidden = !(asks && admitted);
+  document.getElementById("who").hidden = !(asks && admitted);
+  show(document.getElementById("who"), name ?? "", h("span", { class: "quiet-text" }, ` ${role ?? ""}`));
   if (context.session.admitted) route();
   else if (context.session.needs_token) await signIn();
   else show(main, h("div", { class: "empty" }, h("h1", {}, "Not here"), h("p", {}, `The gateway says: ${context.session.reason}.`)));
 }
 
 document.getElementById("leave").onclick = async () => {
-  await send("DELETE", "/api/session");
-  location.reload();
+  const { end_session_url: there } = await send("DELETE", "/api/session");
+  if (there) location.assign(there);
+  else location.reload();
 };
 whenSignedIn(session);
 themed();
-navigation(`/${location.pathname.split("/")[1]}`);
+navigation(`/${inside(location.pathname).split("/")[1]}`);
 session();

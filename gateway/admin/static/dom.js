@@ -1,12 +1,20 @@
 // Elements from values, and changing what is shown into what should be, in place: what did not
 // change is not touched, so nothing flashes and focus, selection and scrolling stay.
 
+import { own } from "./place.js";
+import { may } from "./roles.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "path", "rect", "line", "g", "circle", "text", "title"]);
 const AS_PROPERTY = new Set(["value", "checked", "disabled", "hidden", "open"]);
 
-/** An element. Attributes named on… are listeners; null and false leave an attribute out. */
+/** An element. Attributes named on… are listeners; null and false leave an attribute out. `needs`
+ * names the role without which a button is switched off. An `href` of ours is below the prefix. */
 export function h(tag, attributes = {}, ...children) {
+  if (attributes?.needs) {
+    const { needs, ...rest } = attributes;
+    attributes = may(needs) ? rest : { ...rest, disabled: true, title: `Needs the role ${needs}` };
+  }
   const element = SVG_TAGS.has(tag) && (tag !== "title" || attributes?.svg)
     ? document.createElementNS(SVG, tag)
     : document.createElement(tag);
@@ -19,7 +27,7 @@ export function h(tag, attributes = {}, ...children) {
       element[name] = value;
       if (name === "value") element.wanted = value;
       else element.setAttribute(name, "");
-    } else element.setAttribute(name, value === true ? "" : value);
+    } else element.setAttribute(name, value === true ? "" : name === "href" ? own(value) : value);
   }
   element.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
   return element;

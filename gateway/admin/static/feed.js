@@ -1,6 +1,7 @@
 // The event stream: one for the page, of the topics its view shows; none while nobody looks at it.
 
 import { get } from "./api.js";
+import { own } from "./place.js";
 import { Detached, Refused, stream } from "./client.js";
 
 const SILENT_MS = 25_000;
@@ -38,7 +39,7 @@ export class Feed {
       onState: (state) => !signal.aborted && states[state] && this.state(states[state]),
     };
     try {
-      for await (const event of stream(`/api/events?topics=${this.topics.join(",")}`, options)) {
+      for await (const event of stream(own(`/api/events?topics=${this.topics.join(",")}`), options)) {
         if (signal.aborted) return;
         this.tell(event.type, event.json());
       }

@@ -31,6 +31,12 @@ from gateway.config.models.hooks import (
 )
 from gateway.config.models.include import IncludedPath, IncludeSettings, OwnedNames
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
+from gateway.config.models.operators import (
+    MachineToken,
+    OperatorAuditSettings,
+    RoleGroups,
+    SignInSettings,
+)
 from gateway.config.models.prompt_audit import (
     AuditBucket,
     AuditEncryption,
@@ -118,11 +124,13 @@ __all__ = [
     "Limit",
     "ListenerTls",
     "Log",
+    "MachineToken",
     "MetricsSettings",
     "MiddlewareSettings",
     "MirrorSettings",
     "Model",
     "ModelPrice",
+    "OperatorAuditSettings",
     "Outliers",
     "OwnedNames",
     "ParameterSettings",
@@ -134,6 +142,7 @@ __all__ = [
     "RedactSettings",
     "ResumeSettings",
     "Retries",
+    "RoleGroups",
     "Route",
     "RouteAudit",
     "RouteTimeouts",
@@ -141,6 +150,7 @@ __all__ = [
     "SecretProviderSettings",
     "ServerSettings",
     "ShareSettings",
+    "SignInSettings",
     "StoreSettings",
     "TelemetrySettings",
     "TicketProviderSettings",

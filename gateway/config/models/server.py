@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from gateway.config.models.operators import MachineToken, OperatorAuditSettings, SignInSettings
 from gateway.config.models.section import Section
 from gateway.config.models.traces import Traces
 from gateway.config.secrets import Secret
-from gateway.config.types import FileName, LinkTemplate, Listen, Network, Url
+from gateway.config.types import FileName, LinkTemplate, Listen, Name, Network, OneOrMore, Url
 from gateway.config.units import Duration, Size
 
 
@@ -125,8 +126,25 @@ class Admin(Section):
     listen: Listen = Field("127.0.0.1:9090", description="Address and port, for operators only.")
     token: Secret | None = Field(
         None,
-        description="Asked for as `Authorization: Bearer`, but for /livez and /readyz. Needed "
-        "where it does not listen on the loopback interface.",
+        description="Token with the role `admin`. Asked for as `Authorization: Bearer`, but for "
+        "/livez and /readyz. This, `tokens` or `sign_in` is needed where it does not listen on the "
+        "loopback interface.",
+    )
+    public_url: OneOrMore = Field(
+        (),
+        description="URLs at which browsers reach this listener through a proxy, such as "
+        "https://gateway.example.com; with a path where the proxy serves it below one. `sign_in` "
+        "sends people back there, and nowhere else. Without it: localhost only.",
+    )
+    tokens: dict[Name, MachineToken] = Field(
+        default_factory=dict,
+        description="Tokens of programs, each with a role. The audit log shows their names.",
+    )
+    sign_in: SignInSettings | None = Field(
+        None, description="Sign-in of people at an OpenID Connect issuer."
+    )
+    audit: OperatorAuditSettings = Field(
+        default_factory=OperatorAuditSettings, description="Audit log of what operators do."
     )
     links: dict[str, LinkTemplate] = Field(
         default_factory=dict,

@@ -845,9 +845,18 @@ ALERTS = Instrument(
     "{event}",
 )
 
+SIGN_INS = Instrument(
+    "gateway_sign_ins",
+    _C,
+    ("method", "outcome"),
+    "Sign-ins of operators at the admin listener, by `issuer` or `token`: done (`ok`), refused "
+    "(`refused`), or not possible because the issuer or the store does not answer (`failed`).",
+    "{sign-in}",
+)
+
 ADMIN = (
     *(BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK, TRACE_STORE_LOSSES, TRACE_EXPORTS),
-    ALERTS,
+    *(ALERTS, SIGN_INS),
 )
 
 ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}

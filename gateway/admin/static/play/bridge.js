@@ -1,11 +1,13 @@
 // A socket of a bridge: docs/bridge.md has its messages. It carries one generation here.
 
+import { own } from "../place.js";
+
 const ENDS = ["done", "error", "cancelled", "response"];
 
 export class BridgeSocket {
   /** `path` is the bridge's, `on` is called with each message and the moment it came. */
   constructor(path, token, on) {
-    const url = new URL(`/play/socket?path=${encodeURIComponent(path)}`, location.href);
+    const url = new URL(own(`/play/socket?path=${encodeURIComponent(path)}`), location.href);
     url.protocol = url.protocol.replace("http", "ws");
     this.path = path;
     this.on = on;

@@ -3,6 +3,7 @@
 import { signIn } from "../api.js";
 import { Detached, stream } from "../client.js";
 import { h } from "../dom.js";
+import { own } from "../place.js";
 import { target } from "./apis.js";
 import { BridgeSocket } from "./bridge.js";
 
@@ -37,7 +38,7 @@ export class Run {
     if (fault) headers["X-Demo-Fault"] = fault;
     if (place.resume && leaving) headers["X-On-Disconnect"] = leaving;
     if (place.bridge && over === "socket") await this.converse({ op: "create", body, headers });
-    else await this.receive(target(place, api), { headers, body: api.takesFile ? form(body, file) : body, streams: PROXY + place.streams });
+    else await this.receive(target(place, api), { headers, body: api.takesFile ? form(body, file) : body, streams: own(PROXY + place.streams) });
   }
 
   /** Close the connection; what the gateway keeps goes on. */
@@ -72,7 +73,7 @@ export class Run {
     let opened = 0;
     let admitted = true;
     try {
-      const events = stream(PROXY + path, {
+      const events = stream(own(PROXY + path), {
         ...options, format: api.format, signal: this.controller.signal, idle: SILENT_MS, longestWait: 0,
         headers: token ? { ...headers, Authorization: `Bearer ${token}` } : headers,
         onResponse: (response) => {

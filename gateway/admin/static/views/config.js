@@ -31,7 +31,7 @@ export const view = {
       .map(([name, found]) => [name, words && !name.includes(words) ? kept(found, words) : found])
       .filter(([, found]) => found.length);
     return [
-      heading("Configuration", h("button", { onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
+      heading("Configuration", h("button", { needs: "operator", onclick: () => reload(context), disabled: busy }, busy ? "Reading…" : "Read the file again")),
       h("p", { class: "facts" }, h("span", {}, h("code", {}, told.file)), " ", outcome(told.last_reload)),
       told.last_reload?.problems?.length > 0 && h("ul", { class: "problem" },
         told.last_reload.problems.map((one) => h("li", {}, one))),

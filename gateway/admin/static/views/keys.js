@@ -50,7 +50,7 @@ export const view = {
     }
     return [
       heading("API keys", h("div", { class: "actions" }, providers.map(({ name }) => h("button", {
-        class: "primary", "data-key": name, onclick: () => create(context, name),
+        needs: "admin", class: "primary", "data-key": name, onclick: () => create(context, name),
       }, providers.length > 1 ? `Create a key in ${name}` : "Create a key")))),
       shown.problem && h("p", { class: "problem", role: "alert" }, shown.problem),
       shown.made && secret(context),
@@ -117,7 +117,7 @@ function address(context, changes) {
 function row(context, provider, key) {
   const usable = key.state === "usable";
   const costs = Object.entries(key.cost).map(([currency, cost]) => money(cost, currency)).join(" + ");
-  const acts = (name, what, kind, onclick) => h("button", { "data-key": name, class: kind, "aria-label": `${name} ${key.id}`, title: what, onclick }, name);
+  const acts = (name, what, kind, onclick, needs = "admin") => h("button", { needs, "data-key": name, class: kind, "aria-label": `${name} ${key.id}`, title: what, onclick }, name);
   return h("tr", { "data-key": key.id, tabindex: "-1", "data-row": "" },
     h("td", { class: "main-cell" }, h("code", {}, key.id), h("span", { class: "why" }, state(...STATES[key.state]))),
     h("td", { class: "main-cell" }, h("a", { href: `/requests?subject=${encodeURIComponent(key.owner)}` }, readable(key.owner)),
@@ -133,7 +133,7 @@ function row(context, provider, key) {
     h("td", { class: "act" }, key.state !== "revoked" && h("span", { class: "actions" },
       acts("Change", "limits, models, owner, end", "", () => change(context, provider, key)),
       usable && acts("Replace", "a new key with the same settings", "", () => rotate(context, provider, key)),
-      key.state !== "expired" && acts(usable ? "Suspend" : "Resume", "", "", () => suspend(context, provider, key)),
+      key.state !== "expired" && acts(usable ? "Suspend" : "Resume", "", "", () => suspend(context, provider, key), "operator"),
       acts("Revoke", "for ever", "danger", () => revoke(context, provider, key)))));
 }
 

@@ -4,6 +4,7 @@
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { number, seconds } from "../format.js";
+import { own } from "../place.js";
 import { APIS, places, target } from "../play/apis.js";
 import { Run } from "../play/run.js";
 import { LANGUAGES, snippet } from "../play/snippets.js";
@@ -119,7 +120,7 @@ async function listModels(context) {
     play.models.set(key, place.models);
     if (place.dialect !== "openai" || !play.token) return;
     try {
-      const response = await fetch(`/play/api${place.base}models`, { headers: { Authorization: `Bearer ${play.token}` } });
+      const response = await fetch(own(`/play/api${place.base}models`), { headers: { Authorization: `Bearer ${play.token}` } });
       if (response.ok) play.models.set(key, (await response.json()).data.map((one) => one.id));
     } catch {
       // those of the route will do

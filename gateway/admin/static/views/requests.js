@@ -291,7 +291,7 @@ function runningRow(context, one) {
     h("td", { class: "num" }, known(one.silent_s) ? seconds(one.silent_s) : "–"),
     h("td", { class: "num wide" }, seconds(one.ttft_s)),
     h("td", { class: "num wide" }, bytes(one.bytes_out)),
-    h("td", { class: "act" }, h("button", { "aria-label": `End ${one.request_id}`, onclick: () => end(context, one) }, "End")));
+    h("td", { class: "act" }, h("button", { needs: "operator", "aria-label": `End ${one.request_id}`, onclick: () => end(context, one) }, "End")));
 }
 
 function who(one) {

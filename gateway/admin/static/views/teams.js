@@ -52,7 +52,7 @@ export const view = {
     const { title, create } = KINDS[kind];
     return [
       heading(title, h("div", { class: "actions" },
-        h("button", { class: "primary", onclick: () => settle(context, kind, null) }, create))),
+        h("button", { needs: "admin", class: "primary", onclick: () => settle(context, kind, null) }, create))),
       problem,
       h("div", { class: "filters" },
         filter(context, "find", "Name", {
@@ -136,10 +136,10 @@ function limits(kind, each) {
 }
 
 function acts(context, kind, each) {
-  const button = (name, onclick, css = "") => h("button", { class: css, "data-key": name, "aria-label": `${name} ${each.name}`, onclick }, name);
+  const button = (name, onclick, css = "", needs = "admin") => h("button", { needs, class: css, "data-key": name, "aria-label": `${name} ${each.name}`, onclick }, name);
   return h("span", { class: "actions" },
     button("Change", () => settle(context, kind, each)),
-    button(each.suspended ? "Resume" : "Suspend", () => suspend(context, kind, each)),
+    button(each.suspended ? "Resume" : "Suspend", () => suspend(context, kind, each), "", "operator"),
     button("Delete", () => remove(context, kind, each), "danger"));
 }
 
@@ -183,7 +183,7 @@ function memberTable(context, team, { members, usage_known: known }) {
     h("td", { class: "num wide" }, Object.entries(each.cost).map(([currency, cost]) => money(cost, currency)).join(" + ") || "–"),
     h("td", { class: "budget-cell" }, budgetBars(each.budgets, team.per_user), !team.per_user.budgets.length && "–"),
     h("td", { class: "act" }, h("button", {
-      "aria-label": `${each.suspended ? "Resume" : "Suspend"} ${each.name}`, onclick: () => suspend(context, "user", each),
+      needs: "operator", "aria-label": `${each.suspended ? "Resume" : "Suspend"} ${each.name}`, onclick: () => suspend(context, "user", each),
     }, each.suspended ? "Resume" : "Suspend")))));
 }
 

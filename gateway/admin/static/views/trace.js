@@ -100,7 +100,7 @@ function underWay(context, one) {
   const [kind, words] = STATES[one.state] ?? ["off", spaced(one.state)];
   return [
     heading(`${one.model ?? one.path}: under way`, h("div", { class: "actions" },
-      h("button", { onclick: () => end(context, one) }, "End"))),
+      h("button", { needs: "operator", onclick: () => end(context, one) }, "End"))),
     sentence(one.verdict),
     facts([["State", state(kind, words)], ["For", seconds(one.age_s)], ["No token for", known(one.silent_s) && seconds(one.silent_s)],
       ["First token", known(one.ttft_s) && seconds(one.ttft_s)], ["Status", one.status ?? "no answer yet"], ["Route", one.route], ["Tenant", one.tenant],

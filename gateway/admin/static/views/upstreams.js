@@ -94,7 +94,7 @@ function row(context, upstream, endpoint, serving) {
     h("td", { class: "num wide" }, number(endpoint.priority)),
     h("td", { class: "num wide" }, number(endpoint.ejections)),
     h("td", { class: "act" }, h("button", {
-      "data-row": "", "aria-label": `${drained ? "Let in" : "Drain"} ${endpoint.name}`,
+      needs: "operator", "data-row": "", "aria-label": `${drained ? "Let in" : "Drain"} ${endpoint.name}`,
       onclick: () => change(context, upstream, endpoint, drained, serving),
     }, drained ? "Let in" : "Drain")),
   );
