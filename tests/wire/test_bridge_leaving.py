@@ -26,7 +26,7 @@ from tests.support.upstream import (
     stepped_stream,
 )
 
-CANCEL_S = 0.05
+CANCEL_S = 0.25
 
 
 # -- cancel ----------------------------------------------------------------------------------------

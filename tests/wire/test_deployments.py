@@ -154,7 +154,7 @@ async def test_a_deployment_whose_endpoint_is_ejected_is_passed_over_until_it_is
     start_gateway: StartGateway,
 ) -> None:
     answers = [reply(b"{}", status="500 No"), reply(b'{"served":true}')]
-    outliers = {"failures": 1, "base": "200ms", "slow_start": "0s", "successes": 1}
+    outliers = {"failures": 1, "base": "1s", "slow_start": "0s", "successes": 1}
     recovers = raw_reply(lambda _: answers.pop(0))
     async with ScriptedUpstream(recovers) as one, ScriptedUpstream(OK) as two:
         document = config(

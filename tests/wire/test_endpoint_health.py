@@ -89,7 +89,7 @@ async def test_an_endpoint_that_fails_five_times_in_a_row_is_left_out(
 ) -> None:
     async with ScriptedUpstream(script) as bad, ScriptedUpstream(OK) as good:
         document = ranked(
-            bad.url, good.url, retries=NO_RETRIES, timeouts={"first_byte": "50ms", "idle": "1s"}
+            bad.url, good.url, retries=NO_RETRIES, timeouts={"first_byte": "400ms", "idle": "1s"}
         )
         gateway = await start_gateway(document)
         for _ in range(5):
@@ -193,7 +193,7 @@ async def test_u17_a_peer_that_begins_late_is_left_out(
         enough.set()
         after = percentile(await load, 99)
         assert len(peer.requests) == seen
-    assert reason.startswith("slow: first byte 0.")
+    assert reason.startswith("slow: first byte ")
     report("U17", "p99 before, ms", before * 1e3)
     report("U17", "p99 after, ms", after * 1e3)
     assert before >= slow_s
@@ -216,7 +216,7 @@ async def test_u17_the_time_an_upload_takes_is_not_the_endpoints(
                 await client.send(b"0\r\n\r\n")
                 assert (await client.read_response()).status == 200
 
-        slow_uplink_s = 0.15
+        slow_uplink_s = 0.6
         await asyncio.gather(*(upload() for _ in range(20)))
         longest_s = upstream.begin_s.at(1.0)
         assert longest_s is not None
@@ -290,7 +290,7 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
             await connection.send(reply(b"{}"))
 
     async with ScriptedUpstream(recovering) as peer, ScriptedUpstream(OK) as other:
-        outliers = {"base": "500ms", "probes": probes, "successes": 3, "slow_start": "200ms"}
+        outliers = {"base": "1s", "probes": probes, "successes": 3, "slow_start": "200ms"}
         gateway = await start_gateway(endpoints(peer.url, other.url, outliers=outliers))
         async with asyncio.timeout(PATIENCE_S):
             while state_of(gateway, peer.url) is not EndpointState.EJECTED:
@@ -309,16 +309,16 @@ async def test_u18_an_endpoint_comes_back_by_a_few_probes_at_once(
         await told(gateway, peer.url, EndpointState.HEALTHY)
         enough.set()
         await load
-    report("U18", "s out, where the base is 0.5 s", probing_at - ejected_at)
+    report("U18", "s out, where the base is 1 s", probing_at - ejected_at)
     report("U18", "s from half-open to let in again", admitted_at - probing_at)
     report("U18", "probes at once, of 2 allowed", most)
-    assert probing_at - ejected_at >= 0.45
+    assert probing_at - ejected_at >= 0.95
     assert 1 <= most <= probes
 
 
 async def test_u18_a_probe_that_fails_puts_it_out_for_longer(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(raw_reply(ERROR)) as bad, ScriptedUpstream(OK) as good:
-        outliers = {"base": "100ms", "failures": 2}
+        outliers = {"base": "300ms", "failures": 2}
         gateway = await start_gateway(ranked(bad.url, good.url, outliers=outliers))
         lengths_s = []
         for times in (1, 2, 3):  # the first takes two failures, each other one failed probe
@@ -332,8 +332,8 @@ async def test_u18_a_probe_that_fails_puts_it_out_for_longer(start_gateway: Star
             assert endpoint_at(gateway, bad.url).health.ejections == times
         await told(gateway, bad.url, EndpointState.EJECTED, times=3)
         assert len(bad.requests) == 4
-    assert lengths_s[1] >= 0.19
-    assert lengths_s[2] >= 0.29
+    assert lengths_s[1] >= 0.55
+    assert lengths_s[2] >= 0.85
 
 
 async def test_u18_streams_from_before_do_not_keep_probes_away(

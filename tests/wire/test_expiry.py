@@ -20,7 +20,7 @@ from tests.support.upstream import (
     stepped_stream,
 )
 
-LIFE_S = 0.4
+LIFE_S = 1.0
 NDJSON_HEAD = STREAM_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
 CHAT = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 

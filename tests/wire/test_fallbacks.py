@@ -103,7 +103,7 @@ async def test_another_model_is_asked_where_one_fails(
     async with ScriptedUpstream(script or hang) as small, ScriptedUpstream(OK) as big:
         with refusing_endpoint() as refusing:
             document = config(refusing if script is None else small, big)
-            document["routes"][0]["timeouts"] = {"first_byte": "200ms"}
+            document["routes"][0]["timeouts"] = {"first_byte": "500ms"}
             gateway = await start_gateway(document)
             started = time.perf_counter()
             response = await post(gateway, stream=False, temperature=0.25)

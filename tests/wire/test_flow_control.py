@@ -48,7 +48,7 @@ async def test_a_client_that_does_not_read_stalls_its_upstream_and_loses_nothing
     piece = b"data: " + 16 * KIB * b"x" + b"\n\n"
     async with ScriptedUpstream(send_buffer_bytes=64 * KIB) as upstream:
         gateway = await start_gateway(
-            simple_config(upstream.url, upstream={"timeouts": {"idle": "200ms"}})
+            simple_config(upstream.url, upstream={"timeouts": {"idle": "500ms"}})
         )
         async with RawClient(gateway.port, receive_buffer_bytes=64 * KIB) as client:
             client.pause_reading()

@@ -243,12 +243,12 @@ async def test_a_body_below_the_lowest_rate_is_408_though_it_never_stops(
 async def test_a_body_above_the_lowest_rate_may_take_its_time(
     upstream: ScriptedUpstream, start_gateway: StartGateway
 ) -> None:
-    server = {"body_timeout": "200ms", "body_rate": "100B"}
+    server = {"body_timeout": "1s", "body_rate": "100B"}
     gateway = await start_gateway(simple_config(upstream.url, server=server))
     async with RawClient(gateway.port) as client:
         await client.send(request("POST", headers=["Content-Length: 600"]))
-        for _ in range(12):  # 600 ms, three times the timeout
-            await asyncio.sleep(0.05)
+        for _ in range(12):  # longer than the timeout
+            await asyncio.sleep(0.1)
             await client.send(b"x" * 50)
         assert (await client.read_response()).status == 200
     assert len(upstream.requests[0].body) == 600
@@ -260,14 +260,14 @@ async def test_the_time_in_which_an_upstream_takes_nothing_is_not_the_clients(
     async def hesitant(connection: UpstreamConnection) -> None:
         await connection.read_head()
         connection.pause_reading()
-        await asyncio.sleep(0.6)  # three times what a client may be behind
+        await asyncio.sleep(1.2)  # twice what a client may be behind
         connection.resume_reading()
         await connection.read_exactly(len(body))
         await connection.send(reply(b"{}"))
 
     body = b"x" * 8 * 1024 * KIB
     async with ScriptedUpstream(hesitant) as upstream:
-        server = {"body_timeout": "200ms"}
+        server = {"body_timeout": "600ms"}
         gateway = await start_gateway(simple_config(upstream.url, server=server))
         assert (await ask(gateway.port, request("PUT", body=body))).status == 200
 

@@ -113,7 +113,7 @@ async def test_u1_the_next_endpoint_serves_what_one_that_does_not_answer_cannot(
     async with ScriptedUpstream(json_reply({})) as upstream:
         with unanswering_endpoint() as url:
             gateway = await start_gateway(
-                endpoints(url, upstream.url, timeouts={"connect": "200ms"})
+                endpoints(url, upstream.url, timeouts={"connect": "500ms"})
             )
             for _ in range(3):
                 assert (await ask(gateway.port)).status == 200

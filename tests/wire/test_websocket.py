@@ -500,7 +500,7 @@ async def test_a_session_ends_after_the_message_that_is_being_sent(
     start_gateway: StartGateway,
 ) -> None:
     async with ScriptedUpstream() as upstream:
-        gateway = await start_gateway(config(upstream.url, max_session="200ms"))
+        gateway = await start_gateway(config(upstream.url, max_session="1s"))
         async with RawClient(gateway.port) as client:
             await client.send(opening())
             connection = await upstream.accept()
@@ -508,7 +508,7 @@ async def test_a_session_ends_after_the_message_that_is_being_sent(
             await client.read_head()
             await connection.send(frame(b"one, ", fin=False, mask=None))
             assert (await read_frame(client)).payload == b"one, "
-            await asyncio.sleep(0.4)  # it is waited for something not to happen
+            await asyncio.sleep(1.2)  # it is waited for something not to happen
             both = frame(b"two", CONTINUATION, mask=None) + frame(b"three", mask=None)
             await connection.send(both)
             assert (await read_frame(client)).payload == b"two"
@@ -522,7 +522,7 @@ async def test_who_answers_pings_stays_and_an_upstream_that_does_not_goes(
     start_gateway: StartGateway,
 ) -> None:
     async with ScriptedUpstream() as upstream:
-        gateway = await start_gateway(config(upstream.url, ping="250ms"))
+        gateway = await start_gateway(config(upstream.url, ping="500ms"))
         async with RawClient(gateway.port) as client:
             await client.send(opening())
             connection = await upstream.accept()
