@@ -16,7 +16,6 @@ from gateway.auth.provider import Provider
 from gateway.channels.channels import Channels
 from gateway.config import Config
 from gateway.config.problems import Fault, dotted
-from gateway.dialects import DIALECTS
 from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
 from gateway.hooks.guarded import HookSinks
@@ -31,23 +30,20 @@ from gateway.proxy.shadow import Shadows
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
+from gateway.routing.deployments import Deployments
 from gateway.routing.forwarded import TrustedProxies
-from gateway.routing.matching import RequestMatcher, ServerOptions
+from gateway.routing.matching import ServerOptions
 from gateway.routing.table import METHODS, RouteTable
 from gateway.store.record_watcher import RecordWatcher
 from gateway.wiring.admission import admission
 from gateway.wiring.auth import providers
 from gateway.wiring.cache import answer_cache, caches
 from gateway.wiring.channels import channels, has_channels
-from gateway.wiring.deployments import deployments
 from gateway.wiring.hooks import Hooks, hooks
-from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts, TelemetrySinks, plugins
-from gateway.wiring.pipelines import pipeline_without_route
-from gateway.wiring.prices import prices
 from gateway.wiring.prompt_audit import audit_log
 from gateway.wiring.resume import resumes, streams
-from gateway.wiring.routes import routes
+from gateway.wiring.served_routes import ServedRoutes
 from gateway.wiring.store import Stores, stores
 from gateway.wiring.traces import tracing
 from gateway.wiring.upstreams import upstreams
@@ -199,17 +195,12 @@ class Runtime:
             raise CannotBuild(faults)
         self.shadows: Shadows = Shadows() if previous is None else previous.shadows
         self.admission = admission(config)
-        self.deployments = deployments(config, self.upstreams)
-        sinks = TelemetrySinks(
-            logger,
-            state.log,
-            tracing(config, state.records, self.hooks),
-            counting(config, state.registry),
-        )
+        sinks = TelemetrySinks(logger, state.log, tracing(config, state.records, self.hooks), None)
         parts = Parts(
             self.providers,
             self.upstreams,
-            self.deployments,
+            {},
+            {},
             opened.limits,
             self.leases,
             self.seen,
@@ -224,38 +215,54 @@ class Runtime:
             state.bodies,
             state.offload,
             sinks,
-            OwnRules(prices(config)),
+            OwnRules({}),
             SoftLimits(
                 lambda warning: logger.warning("budget_warning", **dataclasses.asdict(warning))
             ),
             opened.records,
         )
-        self.routes = RouteTable(routes(config, parts, self._ended))
-        self._matcher = RequestMatcher(self.routes, self.proxies)
-        self._routeless = {
-            name: pipeline_without_route(config, sinks, name, _server_options, self._ended)
-            for name in DIALECTS
-        }
-        """Pipelines of requests that no route serves, by dialect."""
+        self.served: ServedRoutes = ServedRoutes(
+            config,
+            parts,
+            self.proxies,
+            state.registry,
+            ended=self._ended,
+            server_options=_server_options,
+            previous=None if previous is None else previous.served,
+        )
+
+    @property
+    def routes(self) -> RouteTable:
+        """Route table with the models that are served now."""
+        return self.served.table
+
+    @property
+    def deployments(self) -> Mapping[str, Deployments]:
+        """Deployments of each model that has some."""
+        return self.served.deployments
+
+    async def list_models(self) -> None:
+        """Ask upstreams for the models that are discovered, before `start`."""
+        await self.served.list_models()
 
     def serve(self, request: Request) -> None:
         """Answer a request through the pipeline of its route, or refuse it."""
         self.exchanges += 1
         self.overload.requests += 1
         try:
-            route = self._matcher.route(request)
+            route = self.served.matcher.route(request)
         except GatewayError as error:
             if error.status not in (404, 405):
                 # Client and gateway may disagree on message boundaries after such a request.
                 request.exchange.must_close = True
-            self._routeless["openai"].refuse(request, error)
+            self.served.routeless["openai"].refuse(request, error)
             return
         except ServerOptions:
-            self._routeless["openai"].serve(request)
+            self.served.routeless["openai"].serve(request)
             return
         if (reason := self.overload.reason) is not None:
             self.overload.refused += 1
-            self._routeless[route.dialect].refuse(request, Overloaded(reason))
+            self.served.routeless[route.dialect].refuse(request, Overloaded(reason))
             return
         route.pipeline.serve(request)
 
@@ -277,9 +284,6 @@ class Runtime:
             for name, upstream in self.upstreams.items():
                 if name in previous.upstreams:
                     upstream.inherit(previous.upstreams[name])
-            for name, deployed in self.deployments.items():
-                if name in previous.deployments:
-                    deployed.inherit(previous.deployments[name])
             if self.admission is not None and previous.admission is not None:
                 self.admission.inherit(previous.admission)
         for name, provider in self.providers.items():
@@ -299,6 +303,7 @@ class Runtime:
             self.prompt_audit.start()
         for upstream in self.upstreams.values():
             upstream.start()
+        self.served.start(None if previous is None else previous.served)
 
     async def close(self, successor: Runtime | None = None) -> None:
         """Stop background tasks and close idle upstream connections, except what the successor has
@@ -309,6 +314,7 @@ class Runtime:
                 provider.close()
         if successor is None:
             await self.shadows.close()
+        self.served.close()
         for upstream in self.upstreams.values():
             upstream.close()
         await self.hooks.close()

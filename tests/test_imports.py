@@ -18,7 +18,7 @@ LAYERS = (
         "core",
         "aiohttp_adaptor bucket deadline error_meanings errors heartbeat http json_body json_edits",
     ),
-    ("core", "load masking media sound_json sse store usage worker_sockets"),
+    ("core", "load masking media model_names sound_json sse store usage worker_sockets"),
     ("subjects", "admission auth demo dialects limiting response_cache telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),

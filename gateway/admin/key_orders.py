@@ -16,6 +16,7 @@ from gateway.auth.allowance import Allowance, parse_budget
 from gateway.auth.api_key import ApiKey, generate
 from gateway.auth.key_record import to_record
 from gateway.config import Config
+from gateway.config.served_names import currencies, is_known
 from gateway.config.units import parse_duration
 
 Order = TypeVar("Order", bound=BaseModel)
@@ -92,8 +93,9 @@ def check_names(
     routes: Iterable[str] | None = None,
 ) -> None:
     """Check that the configuration has these names. Raise BadOrder."""
+    if not all(is_known(config, name) for name in models or ()):
+        raise BadOrder("models: the configuration does not name one of these")
     for field, names, known in (
-        ("models", models, config.models),
         ("limits", limits, config.limits),
         ("routes", routes, {route.name: route for route in config.routes}),
     ):
@@ -106,7 +108,7 @@ def check_allowance(config: Config, field: str, allowance: Allowance) -> None:
     if allowance.budgets and not config.store.location.is_shared:
         reason = "would be forgotten at every restart: set store.url to SQLite or a Redis"
         raise BadOrder(f"{field}.budgets: {reason}")
-    priced = {model.price.currency for model in config.models.values() if model.price is not None}
+    priced = currencies(config)
     for budget in allowance.budgets:
         unit = parse_budget(budget)[1]
         if unit != "tokens" and unit not in priced:

@@ -15,6 +15,7 @@ from gateway.auth.holders import Holder, Holders
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.errors import AuthUnavailable
+from gateway.model_names import AllowedModels, allowed_models
 from gateway.store.record_cache import NotCached
 
 _CANDIDATES_CAP = 100
@@ -39,11 +40,10 @@ def missing(credential: str) -> str:
 
 def models_of(
     own: Iterable[str] | None, team: Holder | None, user: Holder | None
-) -> frozenset[str] | None:
+) -> AllowedModels | None:
     """Return the models that a caller may use, who has `own` ones; None means every model."""
     above = [holder.models for holder in (team, user) if holder is not None]
-    models = [frozenset(one) for one in (own, *above) if one is not None]
-    return frozenset.intersection(*models) if models else None
+    return allowed_models(one for one in (own, *above) if one is not None)
 
 
 def own_grant(line: str, allowance: Allowance) -> Grant:

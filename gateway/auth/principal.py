@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.auth.allowance import Grant
+from gateway.model_names import AllowedModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Principal:
     groups: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
     """Permissions: the scopes and roles of the token, or the scopes of the API key."""
-    models: frozenset[str] | None = None
-    """Models that the caller may use; None means every model that the route serves."""
+    models: AllowedModels | None = None
+    """Models that the caller may use, by name or pattern; None means every model of the route."""
     limits: tuple[str, ...] = ()
     """Names of the caller's own limits, in addition to the route's."""
     key_id: str | None = None

@@ -19,6 +19,7 @@ from gateway.auth.allowance import Allowance, Grant, GrantLevel
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.errors import AuthUnavailable
+from gateway.model_names import as_document, of_document
 from gateway.store.records import Records, StoreUnavailable
 
 PARAMETER = "ticket"
@@ -95,6 +96,7 @@ def _digest(ticket: str) -> str:
 def _dump(principal: Principal) -> bytes:
     fields = {field.name: getattr(principal, field.name) for field in dataclasses.fields(Principal)}
     fields["headers"] = principal.headers.decode("latin-1")
+    fields["models"] = as_document(principal.models)
     fields["grants"] = [
         (grant.level, grant.holder, grant.allowance.record()) for grant in principal.grants
     ]
@@ -110,7 +112,7 @@ def _load(value: bytes) -> Principal:
             **fields,
             "groups": tuple(fields["groups"]),
             "scopes": frozenset(fields["scopes"]),
-            "models": None if models is None else frozenset(models),
+            "models": of_document(models),
             "routes": None if routes is None else frozenset(routes),
             "limits": tuple(fields["limits"]),
             "tags": tuple(fields.get("tags", ())),

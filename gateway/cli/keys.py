@@ -41,6 +41,7 @@ from gateway.cli.store import with_records
 from gateway.cli.table import print_table
 from gateway.config import Config, load_for_command
 from gateway.config import models as config_models
+from gateway.config.served_names import is_known
 from gateway.store.records import Records, StoreUnavailable
 from gateway.stores.makers import UNUSABLE, makers
 
@@ -266,8 +267,10 @@ def _must_stand(key: ApiKey) -> None:
 
 def _check_names(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
     """Check that the configuration has what a key names. Raise WrongUsage or BadOrder."""
+    for name in key.models or ():
+        if not is_known(config, name):
+            raise WrongUsage(f"there is no model '{name}' in {arguments.config}")
     for kind, names, known in (
-        ("model", key.models or (), config.models),
         ("limit", key.limits, config.limits),
         ("route", key.routes or (), {route.name for route in config.routes}),
     ):

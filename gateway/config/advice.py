@@ -10,6 +10,7 @@ from gateway.config import models
 from gateway.config.check_operators import is_loopback, is_public
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
+from gateway.config.served_names import discovering, served_models, upstreams_of
 from gateway.dialects import DIALECTS
 from gateway.dialects.paths import ENDPOINTS
 
@@ -86,7 +87,10 @@ def _exact_path(path: ConfigPath, route: models.Route) -> Iterator[Finding]:
 
 def _costs(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     """Warn about a route that tells costs if none of its models has a price."""
-    if any(config.models[name].price is not None for name in route.models):
+    if any(config.models[name].price is not None for name in served_models(config, route)):
+        return
+    found = (config.upstreams[name].model_discovery for name in discovering(config, route.models))
+    if any(one is not None and any(_has_price(one)) for one in found):
         return
     why = "tells nothing, because no model of the route has a price"
     hint = "give a model its `price`"
@@ -94,6 +98,10 @@ def _costs(path: ConfigPath, route: models.Route, config: models.Config) -> Iter
         yield (*path, "cost_in_usage"), why, hint
     if "cost" in route.served_headers:
         yield (*path, "served_headers"), why, hint
+
+
+def _has_price(discovery: models.ModelDiscovery) -> Iterator[bool]:
+    return (one.price is not None for one in discovery.settings.values())
 
 
 def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
@@ -121,8 +129,7 @@ def _tenants(path: ConfigPath, route: models.Route, config: models.Config) -> It
 def _anonymous(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if route.auth != "anonymous":
         return
-    names = {one.upstream for name in route.models for one in config.models[name].served_by}
-    names |= {route.upstream} if route.upstream is not None else set()
+    names = set(upstreams_of(config, route))
     paid = sorted(name for name in names if config.upstreams[name].has_credentials)
     if paid:
         yield (
@@ -139,9 +146,7 @@ def _versions(config: models.Config) -> Iterator[Finding]:
     """
     versioned: set[str] = set()
     for route in config.routes:
-        names = {one.upstream for name in route.models for one in config.models[name].served_by}
-        names |= {route.upstream} if route.upstream is not None else set()
-        for name in names:
+        for name in set(upstreams_of(config, route)):
             dialect = config.upstreams[name].dialect
             is_translated = route.dialect not in (None, dialect)
             base = DIALECTS[dialect].paths.base

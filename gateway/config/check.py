@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gateway.auth.allowance import parse_budget
 from gateway.config import models
 from gateway.config.check_alerts import check_alert
 from gateway.config.check_channels import check_channels
 from gateway.config.check_hooks import check_hook, check_hooked_route
+from gateway.config.check_models import check_discovery, check_model, check_prices
 from gateway.config.check_operators import check_operators, is_loopback
 from gateway.config.check_playground import check_playground
 from gateway.config.check_prompt_audit import check_prompt_audit, check_recorded_route
@@ -17,6 +17,7 @@ from gateway.config.check_providers import check_key_store, check_provider, chec
 from gateway.config.check_upstreams import check_authority, check_certificate, check_upstream
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
+from gateway.config.served_names import models_of, upstreams_of
 from gateway.dialects.translation.translation import translates
 from gateway.http.request_target import split_target
 from gateway.http.urls import is_host_name
@@ -50,9 +51,9 @@ def check(config: models.Config) -> Iterator[Finding]:
         yield from _check_limit(("limits", name), limit, config)
     for name, upstream in config.upstreams.items():
         yield from check_upstream(("upstreams", name), upstream)
+        yield from check_discovery(("upstreams", name, "discover_models"), upstream, config)
     for name, model in config.models.items():
-        yield from _check_fallbacks(name, model)
-        yield from _check_deployments(name, model)
+        yield from check_model(name, model)
     for name, hook in config.hooks.items():
         yield from check_hook(("hooks", name), hook)
     if config.prompt_audit is not None:
@@ -110,52 +111,13 @@ def _check_limit(path: ConfigPath, limit: models.Limit, config: models.Config) -
         yield (*path, "budget"), "would be forgotten at every restart", hint
 
 
-def _unpriced(limit: models.Limit) -> str | None:
-    """Return the currency of a limit's budget, or None if it has no budget in money."""
-    unit = parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
-    return None if unit == "tokens" else unit
-
-
-def _check_prices(
-    path: ConfigPath, route: models.Route, limit: models.Limit, config: models.Config
-) -> Iterator[Finding]:
-    currency = _unpriced(limit)
-    prices = {name: config.models[name].price for name in _models_of(route, config)}
-    free = [name for name, one in prices.items() if one is None or one.currency != currency]
-    if free:
-        named = ", ".join(free[:5]) + (" and more" if len(free) > 5 else "")
-        hint = "give each a `price`, of 0 if it costs nothing"
-        said = f"is a budget in {currency}, but these models have no price in it: {named}"
-        yield path, said, hint
-    if not route.models:
-        yield path, "is a budget in money, but the route serves no models with a price", None
-
-
-def _check_deployments(name: str, model: models.Model) -> Iterator[Finding]:
-    seen: set[tuple[str, str]] = set()
-    for index, one in enumerate(model.deployments):
-        place = one.upstream, one.model or name
-        if place in seen:
-            where = ("models", name, "deployments", index)
-            yield where, "is given twice", "use `weight` for a larger share"
-        seen.add(place)
-
-
-def _check_fallbacks(name: str, model: models.Model) -> Iterator[Finding]:
-    if model.mirror is not None and model.mirror.to == name:
-        yield ("models", name, "mirror", "to"), "is the model itself", None
-    for index, other in enumerate(model.fallbacks):
-        if other == name:
-            yield ("models", name, "fallbacks", index), "is the model itself", None
-
-
 def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -> Iterator[Finding]:
     if split_target(route.path) != (route.path, ""):
         yield (*path, "path"), "has a second spelling, so no request matches it", None
     if route.cors is not None and route.cors.credentials and "*" in route.cors.origins:
         yield (*path, "cors", "credentials"), "cannot be allowed to every origin", "list origins"
     if route.auth == "anonymous":
-        needy = [name for name in _models_of(route, config) if config.models[name].scopes]
+        needy = [name for name in models_of(config, route) if config.models[name].scopes]
         if route.scopes or needy:
             what = "scopes are" if route.scopes else f"model '{needy[0]}' is"
             yield path, f"{what} for known callers, but the route is anonymous", None
@@ -166,8 +128,8 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
         if personal and route.auth == "anonymous":
             where = (*path, "limits", index)
             yield where, f"counts by {personal[0]}, but the route is anonymous", "count by ip"
-        if limit is not None and _unpriced(limit):
-            yield from _check_prices((*path, "limits", index), route, limit, config)
+        if limit is not None:
+            yield from check_prices((*path, "limits", index), route, limit, config)
     if route.cache is not None and not route.models and not (route.bridge or route.issues):
         hint = "give it `models`, whose requests are read"
         yield (*path, "cache"), "stores answers of models, and the route serves none", hint
@@ -200,7 +162,7 @@ def _check_route(path: ConfigPath, route: models.Route, config: models.Config) -
             yield (*path, "hosts", index), "is not a host name", hint
     spoken = {
         config.upstreams[name].dialect
-        for name in _upstreams_of(route, config)
+        for name in upstreams_of(config, route)
         if name in config.upstreams
     }
     if route.dialect is None and len(spoken) > 1:
@@ -220,7 +182,7 @@ def _check_takeover(
     kind = config.store.known_location.kind
     if kind is not None and kind.name != "redis":
         yield path, "needs a store that outlives the process", "set store.url to a Redis"
-    upstreams = [config.upstreams.get(name) for name in _upstreams_of(route, config)]
+    upstreams = [config.upstreams.get(name) for name in upstreams_of(config, route)]
     if not any(upstream is None or upstream.continues is not None for upstream in upstreams):
         yield path, "needs an upstream that can continue an answer", "set its `continues`"
 
@@ -302,7 +264,7 @@ def _check_bridge(
 def _check_websocket(
     path: ConfigPath, route: models.Route, config: models.Config
 ) -> Iterator[Finding]:
-    for name in _upstreams_of(route, config):
+    for name in upstreams_of(config, route):
         spoken = config.upstreams[name].dialect if name in config.upstreams else route.dialect
         if route.dialect is not None and spoken != route.dialect:
             yield path, f"upstream '{name}' speaks {spoken}: messages are not translated", None
@@ -314,21 +276,6 @@ def _check_websocket(
     rate = options.messages if isinstance(options, models.WebSocket) else None
     if rate is not None and int(rate.split("/")[0]) == 0:
         yield (*path, "messages"), "has to let at least one through", None
-
-
-def _models_of(route: models.Route, config: models.Config) -> list[str]:
-    """Return the models that may serve a route's requests: the named ones and their fallbacks."""
-    named = [name for name in route.models if name in config.models]
-    others = [other for name in named for other in config.models[name].fallbacks]
-    return list(dict.fromkeys(named + [other for other in others if other in config.models]))
-
-
-def _upstreams_of(route: models.Route, config: models.Config) -> Iterator[str]:
-    if route.upstream is not None:
-        yield route.upstream
-    for name in route.models:
-        if name in config.models:
-            yield from (one.upstream for one in config.models[name].served_by)
 
 
 def _check_overlaps(config: models.Config) -> Iterator[Finding]:

@@ -72,6 +72,8 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME`", models.UpstreamSettings),
     ("`upstreams.NAME.endpoints[]`", models.EndpointSettings),
     ("`upstreams.NAME.discover`", models.Discover),
+    ("`upstreams.NAME.discover_models`", models.ModelDiscovery),
+    ("`upstreams.NAME.discover_models.settings.PATTERN`", models.ModelSettings),
     ("`upstreams.NAME.timeouts`", models.UpstreamTimeouts),
     ("`upstreams.NAME.balance`, `models.NAME.balance`", models.HashKey),
     ("`upstreams.NAME.health`", models.HealthCheck),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.config.findings import Finding
 from gateway.config.problems import ConfigPath
+from gateway.model_names import is_pattern, overlap, selected
 
 _SECTIONS = {
     "provider": "auth",
@@ -70,9 +71,27 @@ def _reference(
     known = [str(key) for key in _mapping(section)]
     known += [str(_mapping(item).get("name")) for item in _sequence(section)]
     if isinstance(name, str) and name not in known:
+        many = is_pattern(name) and path[-2] == "models"
+        if kind == "model" and (many or not is_pattern(name)) and _may_be_discovered(file, name):
+            return
+        if kind == "model" and many:
+            if not selected(known, [name]):
+                yield path, f"'{name}' matches no model", "see `models` and `discover_models`"
+            return
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else None
         yield path, f"there is no {kind} '{name}'", hint
+
+
+def _may_be_discovered(file: Mapping[object, object], name: str) -> bool:
+    """Tell whether an upstream may list a model which this name or pattern means."""
+    for upstream in _mapping(file.get("upstreams")).values():
+        found = _mapping(upstream).get("discover_models")
+        if found is True or isinstance(found, Mapping):
+            prefix = _mapping(found).get("prefix", "")
+            if isinstance(prefix, str) and overlap(name, prefix):
+                return True
+    return False
 
 
 def _sequence(value: object) -> Sequence[object]:

@@ -7,12 +7,13 @@ no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.continuation import Answer, Splitter
 from gateway.dialects.json_schema import Schema
+from gateway.dialects.listed_model import ListedModel
 from gateway.dialects.model_entry import ModelEntry
 from gateway.dialects.translation.conversation import Conversation
 from gateway.dialects.translation.embeddings import EmbeddingRequest, Vectors
@@ -120,6 +121,12 @@ class ModelLists:
     """True if the request headers show a client that expects this format on any route."""
     others: Mapping[str, Callable[[Iterable[ModelEntry]], bytes]] = field(default_factory=dict)
     """Further responses to GET for these models, by the path below the dialect's base."""
+    listed_at: str = "/models"
+    """Path below the dialect's base where a backend lists its models."""
+    read: Callable[[object], Sequence[ListedModel]] | None = None
+    """Read such a list, parsed from JSON: the models with usable names. Raise BadModelList. None if
+    backends of this dialect list none.
+    """
     details: tuple[str, Callable[[ModelEntry], bytes]] | None = None
     """Path below the base where clients POST a model's name, and the details of a model whose
     backend cannot be asked in this dialect.

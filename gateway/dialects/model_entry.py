@@ -23,3 +23,5 @@ class ModelEntry:
     """Prices for one token, and their currency; empty if not known or not told."""
     health: str | None = None
     """State of its backends, if asked for: `up`, `degraded` or `down`."""
+    parent: str | None = None
+    """Name of the model that it is an adapter (LoRA) of, if that is served, too."""

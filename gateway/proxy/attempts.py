@@ -71,6 +71,8 @@ class Attempts(Pending):
     streamed = False
     """True if the body is not in memory: it is sent while it arrives, so only once."""
     _uploading = False
+    _lacking: tuple[Endpoint, ...] = ()
+    """Endpoints that do not have the model, so that no round asks them."""
     _attempt: Attempt | None = None
     """Attempt that was made by `begin`."""
     _connection: UpstreamConnection | None = None
@@ -99,7 +101,9 @@ class Attempts(Pending):
             request.exchange.at_end(self._end_upload)
         self._deadline = request.exchange.deadline
         self._retries = retries = target.upstream.options.retries
-        self._tried = [*tried]
+        if target.upstream.lacking:
+            self._lacking = self._without_model()
+        self._tried = [*tried, *self._lacking]
         """Endpoints that were asked in this round. A new round begins once all of them were."""
         self._left = retries.attempts
         self._hint = (
@@ -279,7 +283,7 @@ class Attempts(Pending):
             if self._late(pause_s):
                 raise failure
             self._left -= 1
-            self._tried.clear()
+            self._tried = [*self._lacking]
             await asyncio.sleep(pause_s)
 
     def _pause_after(self, attempt: Attempt, response: UpstreamResponse) -> float | None:
@@ -438,7 +442,11 @@ class Attempts(Pending):
             return False
         # An endpoint that was silent until the timeout is not asked again at once; another one is.
         silent = isinstance(failure, (UpstreamFirstByteTimeout, UpstreamIdleTimeout))
-        return not silent or self._upstream.has_other(self._tried[-1:]) or self._has_untried
+        return (
+            not silent
+            or self._upstream.has_other([*self._lacking, *self._tried[-1:]])
+            or self._has_untried
+        )
 
     def _helps_later(self, failure: GatewayError) -> bool:
         """Tell whether a new round may begin after all endpoints were asked: some may have
@@ -460,6 +468,12 @@ class Attempts(Pending):
         one.
         """
         return self.target.upstream.latest
+
+    def _without_model(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints that do not list the model."""
+        target, exchange = self.target, self.request.exchange
+        name = target.rename_to or exchange.served or exchange.model
+        return target.upstream.latest.lacking.get(name or "", ())
 
     @property
     def _several(self) -> bool:
@@ -521,9 +535,9 @@ class Attempts(Pending):
             return False
         if not self._has_untried:
             # Start a new round; include the last endpoint only if there is no other.
-            self._tried = self._tried[-1:]
+            self._tried = [*self._lacking, *self._tried[-1:]]
             if not self._upstream.has_other(self._tried):
-                self._tried.clear()
+                self._tried = [*self._lacking]
         self._left -= 1
         self._upstream.counts.retries += 1
         return True

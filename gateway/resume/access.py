@@ -7,10 +7,12 @@ that it may read. The process that keeps the stream only compares labels.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from gateway.auth.principal import Principal
+from gateway.model_names import AllowedModels, ModelNames
 
 
 class StreamAccess:
@@ -46,8 +48,7 @@ class StreamAccess:
         models = principal.models if principal is not None else None
         return digest(
             owner,
-            b"any" if models is None else b"models",
-            *map(_encoded, sorted(models or ())),
+            *_parts(models),
             b"scopes",
             *map(_encoded, scopes),
         )
@@ -62,6 +63,15 @@ class StreamAccess:
             if scopes <= held and (only is None or name in only)
         ]
         return frozenset(self.stream(principal, name) for name in (None, *names))
+
+
+def _parts(models: AllowedModels | None) -> list[bytes]:
+    """Return the parts of a digest that tell these models from all others."""
+    if models is None:
+        return [b"any"]
+    if isinstance(models, ModelNames):
+        return [b"patterns", json.dumps(models.lists).encode()]
+    return [b"models", *map(_encoded, sorted(models))]
 
 
 def digest(*parts: bytes) -> bytes:

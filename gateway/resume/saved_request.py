@@ -20,6 +20,7 @@ from gateway.auth.principal import Principal
 from gateway.client_connection import SessionRequest
 from gateway.limiting.decision import Taken
 from gateway.limiting.demand import Counted, Demand, Kind, Level
+from gateway.model_names import as_document, of_document
 from gateway.request import Request
 from gateway.resume.policy import HEADER, OnDisconnect, Policy
 from gateway.routing.target import Target
@@ -146,7 +147,7 @@ def _principal_document(principal: Principal) -> dict[str, Any]:
         "tier": principal.tier,
         "groups": principal.groups,
         "scopes": sorted(principal.scopes),
-        "models": None if principal.models is None else sorted(principal.models),
+        "models": as_document(principal.models),
         "limits": principal.limits,
         "key_id": principal.key_id,
         "token_id": principal.token_id,
@@ -165,7 +166,7 @@ def _principal(document: Mapping[str, Any]) -> Principal:
         document["tier"],
         tuple(document["groups"]),
         frozenset(document["scopes"]),
-        None if models is None else frozenset(models),
+        of_document(models),
         tuple(document["limits"]),
         document["key_id"],
         document["token_id"],

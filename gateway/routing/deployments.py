@@ -99,9 +99,12 @@ class DeployedModel:
             return None
         return self._targets[chosen.key], Assignment(chosen, tokens)
 
-    def healths(self) -> Set[str]:
-        """Return the health of the upstreams of all deployments."""
-        return {target.upstream.latest.health() for target in self._targets.values()}
+    def healths(self, name: str) -> Set[str]:
+        """Return the health of all deployments."""
+        return {
+            target.upstream.latest.health(target.rename_to or name)
+            for target in self._targets.values()
+        }
 
 
 def assign(exchange: Exchange, assignment: Assignment) -> None:

@@ -45,6 +45,9 @@ class ResolveOptions:
     """Options of a route for models and bodies. Sizes are in bytes, times in seconds."""
 
     models: Mapping[str, Target]
+    """Models that are served now. With discovery, there may be none of those that are wanted."""
+    has_models: bool
+    """True if the route is for models."""
     fallback: Target | None
     """Target of a request that names no model."""
     listing: ModelListing
@@ -61,7 +64,7 @@ class Resolve:
 
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
-        self._reads = bool(options.models)
+        self._reads = options.has_models
 
     def on_request(self, request: Request) -> Outcome:
         """Raise RequestError, ModelNotFound, ModelUnknown, BodyTooLarge, RequestTimeout,
@@ -84,7 +87,7 @@ class Resolve:
             names = self._names(exchange)
             if not options.listing.asks_health(exchange.query):
                 return options.listing.answer(request, names)
-            health = {name: options.models[name].health() for name in names}
+            health = {name: options.models[name].health(name) for name in names}
             return options.listing.answer(request, names, health)
         if not request.body_exists:
             if options.fallback is not None:

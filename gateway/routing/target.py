@@ -53,8 +53,10 @@ class Deployed(Protocol):
     ) -> tuple[Target, Assignment] | None:
         """Choose a deployment for the request, of those whose keys are not in `tried`."""
 
-    def healths(self) -> Set[str]:
-        """Return the health of the upstreams of its deployments: `up`, `degraded` or `down`."""
+    def healths(self, name: str) -> Set[str]:
+        """Return the health of its deployments: `up`, `degraded` or `down`. `name` is the model's
+        for callers.
+        """
 
 
 class Target:
@@ -159,11 +161,21 @@ class Target:
         self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
         """The same filter without Accept-Encoding, for responses that the gateway has to read."""
 
-    def health(self) -> str:
-        """Return the health of all that serves the model: `up`, `degraded` or `down`."""
+    def renamed(self, name: str | None) -> Target:
+        """Return a target that differs only in the upstream's name of the model."""
+        made = object.__new__(Target)
+        for slot in Target.__slots__:
+            setattr(made, slot, getattr(self, slot))
+        made.rename_to = name
+        return made
+
+    def health(self, name: str) -> str:
+        """Return the health of all that serves the model with this name for callers: `up`,
+        `degraded` or `down`.
+        """
         if self.deployed is None:
-            return self.upstream.latest.health()
-        found = self.deployed.healths()
+            return self.upstream.latest.health(self.rename_to or name)
+        found = self.deployed.healths(name)
         return next(iter(found)) if len(found) == 1 else "degraded"
 
     def serves(self, name: str, principal: Principal | None) -> bool:

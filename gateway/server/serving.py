@@ -59,6 +59,7 @@ class Server:
         """Serve the connections of these listening sockets. Raise CannotStart or CannotBuild."""
         require_c_parser()
         runtime = Runtime(self._config, self.state)
+        await runtime.list_models()
         runtime.start()
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
@@ -116,7 +117,8 @@ class Server:
     async def prepare(self, config: Config) -> None:
         """Build the runtime of another configuration, without serving it. Raise CannotBuild."""
         await self.abandon()
-        self._prepared = Runtime(config, self.state, previous=self.runtime)
+        self._prepared = prepared = Runtime(config, self.state, previous=self.runtime)
+        await prepared.list_models()
 
     async def abandon(self) -> None:
         """Close the prepared runtime, if there is one."""

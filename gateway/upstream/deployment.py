@@ -63,6 +63,8 @@ class Deployment:
     quota: Quota
     _: KW_ONLY
     weight: float = 1.0
+    model: str = ""
+    """The upstream's name of the model."""
     priority: int = 0
     """Priority; lower numbers are used first."""
     cost: float = 1.0
@@ -88,8 +90,9 @@ class Deployment:
         )
 
     def is_ready(self, tokens: float, now: float) -> bool:
-        """Tell whether it has room, and its upstream an endpoint in service."""
-        return self.has_room(tokens, now) and self.upstream.latest.has_ready(())
+        """Tell whether it has room, and its upstream an endpoint in service that has the model."""
+        latest = self.upstream.latest
+        return self.has_room(tokens, now) and latest.has_ready(latest.lacking.get(self.model, ()))
 
     def inherit(self, other: Deployment) -> None:
         """Take over the load, and the quota if its rates are the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,8 +78,12 @@ class Upstream:
         """The endpoint, if there is exactly one and it is healthy."""
         self.successor: Upstream | None = None
         """The upstream that has taken over the endpoints after a reload."""
-        self.on_update: Callable[[], None] = lambda: None
+        self.on_update: list[Callable[[], None]] = []
         """Called when the set of endpoints has changed."""
+        self.lacking: Mapping[str, tuple[Endpoint, ...]] = {}
+        """Endpoints that do not have a model, by the upstream's name for it. Only models that some
+        endpoints have and others do not are in it.
+        """
         self.parts: list[Part] = []
         """Background activities: health checks, discovery."""
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -430,7 +434,8 @@ class Upstream:
             self._slowness.forget(endpoint.key for endpoint in gone)
         self._most_uploads = sum(min(e.max_requests, e.pool.max) for e in endpoints) // 2
         self._look()
-        self.on_update()
+        for follow in self.on_update:
+            follow()
 
     def inherit(self, other: Upstream) -> None:
         """Take over the state of the upstream that this one replaces: unchanged endpoints with
@@ -452,6 +457,7 @@ class Upstream:
         self.begin_s = other.begin_s
         self.counts = other.counts
         self.uploads = other.uploads
+        self.lacking = other.lacking
         self.update(endpoints)
 
     def _matched(self, other: Upstream) -> list[Endpoint]:
@@ -477,10 +483,12 @@ class Upstream:
         """Return the state of one of the endpoints."""
         return endpoint.health.state(self._now())
 
-    def health(self) -> str:
-        """Return `up` if all endpoints work, `degraded` if some do, or `down`."""
-        now = self._now()
-        working = [e.health.state(now) in _WORKING for e in self.endpoints]
+    def health(self, model: str = "") -> str:
+        """Return `up` if all endpoints that have this model work, `degraded` if some do, or
+        `down`. `model` is the upstream's name for it; empty for any.
+        """
+        now, lacking = self._now(), self.lacking.get(model, ())
+        working = [e.health.state(now) in _WORKING for e in self.endpoints if e not in lacking]
         if any(working):
             return "up" if all(working) else "degraded"
         return "down"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hashlib import sha256
 
 import orjson
 
 from gateway.config import Config, models
 from gateway.config.problems import Fault
+from gateway.config.served_names import discovering, served_models
 from gateway.dialects import DIALECTS
 from gateway.middleware.cache import CacheAnswers, CacheOptions
 from gateway.middleware.limits import RequestLimits
@@ -62,11 +63,14 @@ def cache_answers(
     preface: bytes,
     cache: AnswerCache,
     limits: RequestLimits | None,
+    discovered: Container[str],
 ) -> CacheAnswers:
-    """Return the policy of a route that stores answers."""
+    """Return the policy of a route that stores answers. `discovered` are models that come and go
+    without a reload.
+    """
     options = CacheOptions(
         route=route.name,
-        fingerprint=_fingerprint(config, route, dialect),
+        fingerprint=_fingerprint(config, route, dialect, discovered),
         dialect=DIALECTS[dialect],
         scope=settings.scope,
         ttl_s=settings.ttl,
@@ -85,16 +89,21 @@ def cache_answers(
     return CacheAnswers(options, cache, limits)
 
 
-def _fingerprint(config: Config, route: models.Route, dialect: str) -> bytes:
+def _fingerprint(
+    config: Config, route: models.Route, dialect: str, discovered: Container[str]
+) -> bytes:
     """Return a digest of the settings that answers of a route depend on: a reload that changes one
-    of them makes the stored answers unreachable.
+    of them makes the stored answers unreachable. Of discovered models, they depend on the
+    settings of the upstreams that list them.
     """
-    names = [*route.models]
+    names = [name for name in served_models(config, route) if name not in discovered]
     for name in names:  # grows by the fallbacks
-        names += [one for one in config.models[name].fallbacks if one not in names]
+        others = (one for one in config.models[name].fallbacks if one not in names)
+        names += [one for one in others if one not in discovered]
     served = {name: config.models[name] for name in names}
     upstreams = {one.upstream for model in served.values() for one in model.served_by}
     upstreams |= {route.upstream} if route.upstream is not None else set()
+    upstreams |= set(discovering(config, route.models))
     document = {
         "dialect": dialect,
         "route": route.model_dump(mode="json", exclude=_WITHOUT_EFFECT),

@@ -39,11 +39,19 @@ def _deployment(
         upstreams[one.upstream],
         key_of(name, one),
         Quota(_rate(one.requests, share), _rate(one.tokens, share)),
+        model=one.model or name,
         weight=float(one.weight),
         priority=one.priority,
-        cost=one.cost,
+        cost=_cost(one),
         concurrency=one.concurrency,
     )
+
+
+def _cost(one: models.DeploymentSettings) -> float:
+    """Return the relative cost of a deployment: as configured, or by its price."""
+    if one.cost is not None:
+        return one.cost
+    return 1.0 if one.price is None else one.price.input + one.price.output
 
 
 def _rate(text: str | None, share: float) -> tuple[float, float] | None:

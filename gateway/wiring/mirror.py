@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Config, models
+from gateway.config.served_names import served_models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.middleware.mirror import MirrorOptions, MirrorRequests, ShadowSinks
@@ -18,9 +19,9 @@ def mirror(
     # A caller's credential is for the backend that the caller asks, and for no other.
     targets = Targets(config, route, parts, dialect, passes_credentials=False)
     found: dict[str, MirrorOptions] = {}
-    for name in route.models:
+    for name in served_models(config, route):
         settings = route.mirror or config.models[name].mirror
-        if settings is not None and settings.to != name:
+        if settings is not None and settings.to != name and settings.to in config.models:
             found[name] = MirrorOptions(
                 settings.to,
                 targets.model(settings.to),

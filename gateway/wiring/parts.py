@@ -11,6 +11,7 @@ from gateway.auth.provider import Provider
 from gateway.channels.channels import Channels
 from gateway.config import Config
 from gateway.config.problems import Fault
+from gateway.dialects.listed_model import ListedModel
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
@@ -58,6 +59,8 @@ class Parts:
     upstreams: Mapping[str, Upstream]
     deployments: Mapping[str, Deployments]
     """Deployments of each model that has some."""
+    discovered: Mapping[str, ListedModel]
+    """Models that are served because an upstream lists them, by the name for callers."""
     store: GuardedStore
     leases: Leases
     seen: Seen

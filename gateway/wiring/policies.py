@@ -8,6 +8,7 @@ from dataclasses import replace
 from gateway import sse
 from gateway.auth.tickets import TicketProvider
 from gateway.config import Config, models
+from gateway.config.served_names import served_models
 from gateway.dialects import DIALECTS
 from gateway.heartbeat import Heartbeats
 from gateway.hooks.answers import AnswerHooks
@@ -105,6 +106,7 @@ class RoutePolicies:
         self._route = route
         self._named = named
         self._parts = parts
+        self._served = served_models(config, route)
         self.outer = OuterPolicies(config, parts.sinks, route)
         self.dialect = route_dialect(config, route)
         server = config.server
@@ -255,7 +257,7 @@ class RoutePolicies:
         return SelfService(
             SelfServiceOptions(
                 self_service_path(route),
-                [ServedModel(name, frozenset(config.models[name].scopes)) for name in route.models],
+                [ServedModel(name, frozenset(config.models[name].scopes)) for name in self._served],
                 Accounts(
                     own,
                     self._named,
@@ -312,9 +314,14 @@ class RoutePolicies:
         targets = Targets(config, route, self._parts, self.dialect)
         return Resolve(
             ResolveOptions(
-                models={name: targets.model(name) for name in route.models},
+                models={name: targets.model(name) for name in self._served},
+                has_models=bool(route.models),
                 fallback=targets.upstream(route.upstream) if route.upstream else None,
-                listing=ModelListing(route.path, self.dialect, model_entries(config, route)),
+                listing=ModelListing(
+                    route.path,
+                    self.dialect,
+                    model_entries(config, route, self._parts.discovered),
+                ),
                 reader=self._reader,
                 reads_usage=_reads_usage(config.telemetry) or route.audit_prompts is not None,
                 metered=any(
@@ -343,7 +350,7 @@ class RoutePolicies:
 
     def model_rules(self) -> ApplyModelRules | None:
         """Rules of models for parameters, context windows and modalities."""
-        has_some = any(has_rules(self._config.models[name]) for name in self._route.models)
+        has_some = any(has_rules(self._config.models[name]) for name in self._served)
         return ApplyModelRules(self._sending) if self._forwards and has_some else None
 
     def served(self) -> Sequence[object]:
@@ -374,7 +381,14 @@ class RoutePolicies:
         if settings is None or cache is None or not self._forwards:
             return None
         return cache_answers(
-            self._config, self._route, settings, self.dialect, self._preface, cache, self._limits
+            self._config,
+            self._route,
+            settings,
+            self.dialect,
+            self._preface,
+            cache,
+            self._limits,
+            self._parts.discovered,
         )
 
     def mirror(self) -> MirrorRequests | None:
@@ -385,7 +399,7 @@ class RoutePolicies:
 
     def fallbacks(self) -> Fallbacks | None:
         """Other deployments and models, if one fails."""
-        served = [self._config.models[name] for name in self._route.models]
+        served = [self._config.models[name] for name in self._served]
         has_some = any(model.fallbacks or model.deployments for model in served)
         return Fallbacks(self._sending) if self._forwards and has_some else None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.config import Config, models
 from gateway.config.problems import Fault
+from gateway.config.served_names import served_models
 from gateway.dialects import DIALECTS
 from gateway.request_body.reader import BodyReader
 from gateway.resume.access import StreamAccess
@@ -65,7 +66,7 @@ def resume_options(
     """Return the options of the route's resume middleware."""
     way = OnDisconnect(resume.on_disconnect)
     all_scopes = [scope for model in config.models.values() for scope in model.scopes]
-    served = {name: config.models[name].scopes for name in route.models}
+    served = {name: config.models[name].scopes for name in served_models(config, route)}
     return ResumeOptions(
         access=StreamAccess(route.name, served, all_scopes),
         streams_path=streams_path(route),

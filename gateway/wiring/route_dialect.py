@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Config, models
+from gateway.config.served_names import upstreams_of
 from gateway.config.types import Dialect
 
 
@@ -14,8 +15,7 @@ def route_dialect(config: Config, route: models.Route) -> Dialect:
         return "openai"
     if route.bridge is not None:
         return route_dialect(config, route_named(config, route.bridge.to))
-    name = route.upstream or config.models[route.models[0]].served_by[0].upstream
-    return config.upstreams[name].dialect
+    return config.upstreams[next(upstreams_of(config, route))].dialect
 
 
 def route_named(config: Config, name: str) -> models.Route:

@@ -45,6 +45,9 @@ class Targets:
         self._route = route
         self._upstreams = parts.upstreams
         self._deployments = parts.deployments
+        self._accesses: dict[str, ModelAccess] = {}
+        self._plain: dict[object, Target] = {}
+        """Targets whose copies serve all models of the same kind."""
         self._traced = parts.sinks.traced is not None
         providers = parts.providers.values()
         # Headers of every provider: a header that identifies callers on one route must not be
@@ -107,6 +110,33 @@ class Targets:
         `legible`: its responses must be readable. `passes_credential`: it may be sent a credential
         of the caller's own.
         """
+        # Targets without fallbacks and rules differ in little. A backend may list thousands.
+        plain = model is not None and not fallbacks and not has_rules(model)
+        kind = (name, legible, passes_credential, model and (model.scopes, model.balance))
+        if plain and kind in self._plain:
+            return self._plain[kind].renamed(rename_to)
+        made = self._made(
+            name,
+            model,
+            rename_to,
+            fallbacks,
+            legible=legible,
+            passes_credential=passes_credential,
+        )
+        if plain:
+            self._plain[kind] = made.renamed(None)
+        return made
+
+    def _made(
+        self,
+        name: str,
+        model: models.Model | None,
+        rename_to: str | None,
+        fallbacks: Sequence[tuple[str, Target]],
+        *,
+        legible: bool,
+        passes_credential: bool,
+    ) -> Target:
         upstream = self._upstreams[name]
         options = self._config.upstreams[name]
         balances = [options.balance, *([] if model is None else [model.balance])]
@@ -133,12 +163,19 @@ class Targets:
             translation=_translation(self._dialect, options, upstream.options.replaced),
             tells_asked=renames,
             traced=self._traced,
-            access=_access(self._config, name),
+            access=self._access(name),
             reads_json=any(map(reads_json, balances)),
             measures=any(map(measures, balances)),
             queued=options.admission is not None,
             rules=None if model is None else _rules(model, options, DIALECTS[self._dialect]),
         )
+
+    def _access(self, upstream: str) -> ModelAccess:
+        """Return the models that callers may name to an upstream."""
+        found = self._accesses.get(upstream)
+        if found is None:
+            found = self._accesses[upstream] = _access(self._config, upstream)
+        return found
 
 
 def has_rules(model: models.Model) -> bool:

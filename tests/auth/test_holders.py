@@ -91,6 +91,19 @@ async def test_a_key_is_bounded_by_its_user_and_team() -> None:
     provider.close()
 
 
+async def test_a_key_may_use_what_its_patterns_and_those_of_its_team_match() -> None:
+    records = MemoryRecords()
+    await holders.put(records, TEAM.model_copy(update={"models": ("vllm/*", "gpt-4o")}))
+    text, key = make(team="search", models=("*llama*", "gpt-*"))
+    await stored_keys.put(records, "keys", key)
+    provider = started(records)
+    models = (await admitted(provider, text)).models
+    provider.close()
+    assert models is not None
+    names = ["vllm/llama-3", "vllm/qwen", "ollama/llama-3", "gpt-4o", "gpt-5"]
+    assert [name for name in names if name in models] == ["vllm/llama-3", "gpt-4o"]
+
+
 async def test_a_change_of_a_team_reaches_its_keys() -> None:
     records = MemoryRecords()
     await holders.put(records, TEAM)

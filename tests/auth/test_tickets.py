@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.auth.principal import Principal
 from gateway.auth.provider import Rejected
 from gateway.auth.tickets import TicketProvider
 from gateway.errors import AuthUnavailable
+from gateway.model_names import allowed_models
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.records import MemoryRecords
 
@@ -28,6 +30,9 @@ ANN = Principal(
     {"sub": "ann", "n": 2**80, "nested": {"a": [1, None]}},
     "X-User: ann é\r\n".encode("latin-1"),
 )
+
+
+WITH_PATTERNS = replace(ANN, models=allowed_models([["llama-*"], ["*-3", "x"]]))
 
 
 class Voucher:
@@ -68,10 +73,13 @@ def provider(
     )
 
 
-async def test_a_ticket_speaks_for_whoever_got_it_with_all_that_is_known_of_them() -> None:
+@pytest.mark.parametrize("principal", [ANN, WITH_PATTERNS], ids=["names", "patterns"])
+async def test_a_ticket_speaks_for_whoever_got_it_with_all_that_is_known_of_them(
+    principal: Principal,
+) -> None:
     tickets = provider()
-    found = await tickets.verify(await tickets.issue(ANN))
-    assert found == ANN
+    found = await tickets.verify(await tickets.issue(principal))
+    assert found == principal
     assert (found.claims, found.headers) == (ANN.claims, ANN.headers)
 
 

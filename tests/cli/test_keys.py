@@ -65,6 +65,7 @@ def test_a_rotated_key_has_a_successor_and_an_end(
     ("options", "why"),
     [
         (["--models", "nowhere"], "there is no model 'nowhere'"),
+        (["--models", "nowhere/*"], "there is no model 'nowhere/*'"),
         (["--limits", "nowhere"], "there is no limit 'nowhere'"),
         (["--expires", "soon"], "--expires: "),
         (["--provider", "nowhere"], "nowhere"),

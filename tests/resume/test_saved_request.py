@@ -11,6 +11,7 @@ from gateway.auth.principal import Principal
 from gateway.client_connection import SessionRequest
 from gateway.limiting.decision import Taken
 from gateway.limiting.demand import Demand, Kind, Level
+from gateway.model_names import allowed_models
 from gateway.resume.policy import HEADER, OnDisconnect, Policy
 from gateway.resume.saved_request import (
     SavedRequest,
@@ -52,7 +53,10 @@ def saved(**changed: Any) -> SavedRequest:
     return SavedRequest(**{**fields, **changed})
 
 
-@pytest.mark.parametrize("principal", [PRINCIPAL, None])
+WITH_PATTERNS = replace(PRINCIPAL, models=allowed_models([["llama-*"], ["*-3", "x"]]))
+
+
+@pytest.mark.parametrize("principal", [PRINCIPAL, WITH_PATTERNS, None])
 def test_a_request_is_read_back_as_it_was_stored(principal: Principal | None) -> None:
     one = saved(principal=principal)
     again = parse_saved_request(one.description(), one.request.body)

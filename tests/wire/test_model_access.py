@@ -192,6 +192,21 @@ async def test_a_restricted_key_reaches_its_models_where_nothing_else_is_read(
         assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("pattern", "status"), [("sm*", 200), ("*", 200), ("big*", 404), ("*mall", 200), ("s*x", 404)]
+)
+async def test_a_key_reaches_the_models_that_its_patterns_match(
+    start_gateway: StartGateway, tmp_path: Path, pattern: str, status: int
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        key = new_key(tmp_path / "k", models=(pattern,))
+        gateway = await start_gateway(config(upstream, tmp_path / "k", models=["small"]))
+        response = await Asking(gateway, key)(b'{"model": "small"}')
+        listed = await Asking(gateway, key)(None, target="/v1/models", method="GET")
+    assert response.status == status
+    assert ("small" in [one["id"] for one in listed.json()["data"]]) == (status == 200)
+
+
 @pytest.mark.parametrize("case", NAMES_ANOTHER)
 async def test_a_restricted_key_reaches_no_other_model_wherever_it_is_named(
     start_gateway: StartGateway, tmp_path: Path, case: str

@@ -31,6 +31,8 @@ from gateway.config.models.hooks import (
 )
 from gateway.config.models.include import IncludedPath, IncludeSettings, OwnedNames
 from gateway.config.models.limits import Limit, ShareSettings, StoreSettings, Tier
+from gateway.config.models.model_discovery import ModelDiscovery
+from gateway.config.models.model_settings import ModelPrice, ModelSettings, ParameterSettings
 from gateway.config.models.operators import (
     MachineToken,
     OperatorAuditSettings,
@@ -57,12 +59,7 @@ from gateway.config.models.routes import (
 )
 from gateway.config.models.secret_providers import SecretProviderSettings
 from gateway.config.models.section import Section
-from gateway.config.models.served_models import (
-    DeploymentSettings,
-    Model,
-    ModelPrice,
-    ParameterSettings,
-)
+from gateway.config.models.served_models import DeploymentSettings, Model
 from gateway.config.models.server import (
     Admin,
     Demo,
@@ -129,7 +126,9 @@ __all__ = [
     "MiddlewareSettings",
     "MirrorSettings",
     "Model",
+    "ModelDiscovery",
     "ModelPrice",
+    "ModelSettings",
     "OperatorAuditSettings",
     "Outliers",
     "OwnedNames",

@@ -229,7 +229,11 @@ class Route(Section):
         "stream reports.",
     )
     cors: CorsSettings | None = Field(None, description="Let web pages of other origins call it.")
-    models: tuple[str, ...] = Field((), description="Models served here, by the name in the body.")
+    models: tuple[str, ...] = Field(
+        (),
+        description="Models served here, by the name in the body. A pattern such as vllm/* stands "
+        "for all that match, configured or discovered.",
+    )
     list_prices: bool = Field(
         True, description="Tell the prices of models in `GET /v1/models`, where they are known."
     )

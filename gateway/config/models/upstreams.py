@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from gateway.config.models.egress import ProxySettings
+from gateway.config.models.model_discovery import ModelDiscovery
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import UpstreamTimeouts
 from gateway.config.secrets import Secret
@@ -298,6 +299,9 @@ class UpstreamSettings(Section):
     discover: Discover | None = Field(
         None, description="How to find out where it is, instead of `endpoints`."
     )
+    discover_models: ModelDiscovery | bool = Field(
+        False, description="Serve the models that it lists, beside those in `models`."
+    )
     host: Authority = Field(
         "upstream",
         description="The Host that it is sent. `upstream`: that of the endpoint's URL; `preserve`: "
@@ -376,6 +380,14 @@ class UpstreamSettings(Section):
         description="How long an idle connection is kept for reuse; below uvicorn's 5s, so that "
         "the upstream is not the one that closes first.",
     )
+
+    @property
+    def model_discovery(self) -> ModelDiscovery | None:
+        """Settings of model discovery; None if its models are not asked for."""
+        found = self.discover_models
+        if isinstance(found, bool):
+            return ModelDiscovery() if found else None
+        return found
 
     @property
     def has_credentials(self) -> bool:

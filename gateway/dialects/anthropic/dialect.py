@@ -27,7 +27,13 @@ ANTHROPIC = Dialect(
     credential=b"x-api-key: %b\r\n",
     settings=frozenset({"efforts", "max_tokens", "thinking"}),
     request_schemas=SCHEMAS,
-    models=ModelLists(models.listing, models.entry, models.expects),
+    models=ModelLists(
+        models.listing,
+        models.entry,
+        models.expects,
+        listed_at="/models?limit=1000",
+        read=models.read,
+    ),
     continuation=MessagesAnswer,
     chats={"/messages": Chat(requests.read, answers.write, answers.AnthropicStreamWriter)},
     chat_backend=ChatBackend(

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from multidict import istr
 
+from gateway.dialects.listed_model import ListedModel, entries, is_usable, size, with_parents
 from gateway.dialects.model_entry import ModelEntry
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -41,6 +42,15 @@ def expects(headers: Mapping[str, str]) -> bool:
     Anthropic's SDK and Claude Code use the same path as OpenAI's clients, `/v1/models`.
     """
     return _VERSION in headers or (_KEY in headers and _AUTHORIZATION not in headers)
+
+
+def read(document: object) -> list[ListedModel]:
+    """Read the first page of a backend's list: https://docs.anthropic.com/en/api/models-list"""
+    return with_parents(
+        ListedModel(name, size(one, "max_input_tokens"), size(one, "max_tokens"))
+        for one in entries(document, "data")
+        if is_usable(name := one.get("id"))
+    )
 
 
 def _entry(model: ModelEntry) -> dict[str, Any]:

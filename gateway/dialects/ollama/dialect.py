@@ -31,6 +31,8 @@ OLLAMA = Dialect(
         OPENAI.models.list,  # Ollama serves OpenAI's API below /v1, too
         OPENAI.models.entry,
         others={"tags": models.tags, "ps": models.ps, "version": models.version},
+        listed_at="/tags",
+        read=models.read,
         details=("show", models.show),
     ),
     named_models=models.named_models,

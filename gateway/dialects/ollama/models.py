@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.listed_model import ListedModel, entries, is_usable, with_parents
 from gateway.dialects.model_entry import ModelEntry
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -46,6 +47,15 @@ def ps(models: Iterable[ModelEntry]) -> bytes:
 def version(models: Iterable[ModelEntry]) -> bytes:
     """Return the version of Ollama's API. `models` is ignored."""
     return orjson.dumps({"version": _VERSION})
+
+
+def read(document: object) -> list[ListedModel]:
+    """Read a backend's list. The tag `latest` is left out: Ollama adds it to a name without one."""
+    return with_parents(
+        ListedModel(name.removesuffix(":latest"))
+        for one in entries(document, "models")
+        if is_usable(name := one.get("model") or one.get("name"))
+    )
 
 
 def show(model: ModelEntry) -> bytes:

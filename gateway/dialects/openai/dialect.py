@@ -31,7 +31,7 @@ OPENAI = Dialect(
     asks_for_usage=True,
     keeps_responses=True,
     request_schemas=SCHEMAS,
-    models=ModelLists(models.listing, models.entry),
+    models=ModelLists(models.listing, models.entry, read=models.read),
     continuation=ChatAnswer,
     chats={"/chat/completions": Chat(requests.read, answers.write, answers.OpenAIStreamWriter)},
     chat_backend=ChatBackend(
