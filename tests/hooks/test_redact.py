@@ -1,11 +1,8 @@
-"""Redaction of personal data: the state machine with a search of its own, and Presidio if it is
-installed.
-"""
+"""Redaction of personal data: the state machine with a search of its own, and Presidio."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import json
 import re
@@ -133,12 +130,6 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
         presidio(options())
 
 
-needs_presidio = pytest.mark.skipif(
-    importlib.util.find_spec("presidio_analyzer") is None, reason="the extra `pii` is not installed"
-)
-
-
-@needs_presidio
 def test_presidio_redacts_without_a_model() -> None:
     found = presidio(
         options(entities=("EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "PHONE_NUMBER"))
@@ -151,13 +142,11 @@ def test_presidio_redacts_without_a_model() -> None:
     assert redacted == "<EMAIL_ADDRESS> pays <CREDIT_CARD> to <IBAN_CODE>, call <PHONE_NUMBER>"
 
 
-@needs_presidio
 def test_an_entity_that_presidio_does_not_know_is_told() -> None:
     with pytest.raises(RedactorNotMade, match="does not recognize PERSON; names of people"):
         presidio(options(entities=("PERSON", "EMAIL_ADDRESS")))
 
 
-@needs_presidio
 def test_a_model_that_is_not_installed_is_told_and_not_downloaded() -> None:
     with pytest.raises(RedactorNotMade, match="'no_such_model' is not installed"):
         presidio(options(model="no_such_model"))

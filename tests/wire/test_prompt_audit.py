@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gateway.prompt_audit.line_file import CutOff, read_lines
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.metrics import read
+from tests.support.s3_server import s3_server
 from tests.support.upstream import (
     STREAM_HEAD,
     ScriptedUpstream,
@@ -511,3 +514,58 @@ async def test_the_calls_of_tools_are_assembled(
     assert (part["name"], part["arguments"]) == ("find", {"q": "x"})
     (called,) = record["answer"]["body"]["choices"][0]["message"]["tool_calls"]
     assert called["function"] == {"name": "find", "arguments": '{"q":"x"}'}
+
+
+async def test_files_are_uploaded_to_s3_with_what_is_left_at_the_end(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = SecretKey("k", bytes(range(32)))
+    (tmp_path / "key").write_text(key.secret.hex())
+    sealed = {"keys": {"k": {"secret": {"file": str(tmp_path / "key")}}}}
+    async with s3_server() as server, ScriptedUpstream(json_reply(ANSWER)) as upstream:
+        monkeypatch.setenv("S3_ID", server.access_key)
+        monkeypatch.setenv("S3_SECRET", "another")
+        audit = {"s3": server.settings, "encryption": sealed, "rotate": {"age": "1s"}}
+        gateway = await start_gateway(config(upstream, tmp_path, audit))
+        await post(gateway, model="m", messages=[{"role": "user", "content": "first"}])
+        line = await gateway.wait_for_log(lambda line: line.get("destination") == "failing")
+        assert line["reason"] == "upload: status 403 SignatureDoesNotMatch"
+        # The credentials are mended, as by a secret that rotates.
+        monkeypatch.setenv("S3_SECRET", server.secret_key)
+        changed = load_text(config_text(config(upstream, tmp_path, audit), {}))
+        await gateway.server.prepare(changed)
+        gateway.server.commit()
+        await post(gateway, model="m", messages=[{"role": "user", "content": "second"}])
+        await gateway.server.stop()
+        objects = await server.objects()
+    assert not any((tmp_path / "audit").iterdir())
+    assert all(re.match(r"gateway/\d{4}/\d\d/\d\d/prompts-", name) for name in objects)
+    lines = [line for data in objects.values() for line in read_lines(BytesIO(data), [key])]
+    asked = [json.loads(line)["request"]["body"]["messages"][0]["content"] for line in lines]
+    assert sorted(asked) == ["first", "second"]
+
+
+async def test_personal_data_is_redacted_by_hooks_and_passes_to_the_backend(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    events = [
+        b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % part
+        for part in (b"card 4111 1111", b" 1111 1111")
+    ]
+    async with ScriptedUpstream(sse_reply((*events, *EVENTS[2:]))) as upstream:
+        document = config(upstream, tmp_path, audit_prompts={"redact": ["pii"]})
+        document["hooks"] = {"pii": {"type": "redact", "where": ["recorded"]}}
+        gateway = await start_gateway(document)
+        text = "call +1 212 555 0123 or mail bob@example.com"
+        response = await post(
+            gateway, stream=True, messages=[{"role": "user", "content": text}], user="10.1.2.3"
+        )
+        (record,) = await records(tmp_path)
+    assert b"bob@example.com" in upstream.requests[0].body
+    assert b"1111" in response.body
+    told = json.dumps(record["request"])
+    assert "<PHONE_NUMBER>" in told
+    assert "<IP_ADDRESS>" in told
+    assert "bob" not in told
+    for form in ("text", "messages", "body"):
+        assert "card <CREDIT_CARD>" in json.dumps(record["answer"][form])
