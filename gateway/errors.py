@@ -696,6 +696,10 @@ class UpstreamInvalidResponse(UpstreamError):
     default_message = "The model backend sent an invalid response."
 
 
+CREDENTIAL_REFUSED = "upstream_credential_refused"
+"""Code, for the operator only, of a backend's 401 or 403 to the gateway's own credential."""
+
+
 class UpstreamRejected(UpstreamError):
     """The backend answered with an error after the client's stream had been opened, in a format
     other than that of the client's dialect. `words` is the backend's message, safe to show.

@@ -15,6 +15,7 @@ from gateway.dialects.first_token import FirstToken
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_cost import UsageCost
 from gateway.errors import (
+    CREDENTIAL_REFUSED,
     Cancelled,
     ContentRefused,
     CredentialExpired,
@@ -36,6 +37,7 @@ from gateway.usage import Usage
 
 _TOLD_ERROR = "backend_error"
 """Code of an error that a backend reported inside a stream with a clean end."""
+_CREDENTIAL_STATUSES = (401, 403)
 _TAIL_BYTES = 4 * 1024
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
@@ -237,6 +239,13 @@ class ResponseBody:
             words = backend_words.words_of(bytes(self._refusal), exchange.backend_url)
             if words is not None:
                 exchange.passed_on(words)
+        attempt = exchange.attempt
+        if (
+            self.upstream.head.status in _CREDENTIAL_STATUSES
+            and attempt is not None
+            and attempt.endpoint.pool.has_credential
+        ):
+            exchange.passed_on(None, CREDENTIAL_REFUSED)
 
     def _say_error(self) -> None:
         """Record an error that ends a stream, for the log: the status does not show it."""

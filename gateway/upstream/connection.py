@@ -31,6 +31,7 @@ from gateway.errors import (
 )
 from gateway.load.backlog import Backlog
 from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
+from gateway.upstream.credential_mask import CredentialMask, MaskedResponse
 from gateway.upstream.head import (
     KNOWN_HEADS,
     LONGEST_HEAD_BYTES,
@@ -89,6 +90,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_last",
         "_lean_parser",
         "_loop",
+        "_mask",
         "_message_done",
         "_on_closed",
         "_on_idle",
@@ -123,13 +125,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         backlog: Backlog,
         *,
         end_mark: bool = True,
+        mask: CredentialMask | None = None,
     ) -> None:
         """`buffer`, of a bytearray, receives the socket's data. Parsing copies the data before
         control returns to the event loop, so that connections can share one buffer. `backlog` takes
         work for later turns of the event loop. `end_mark`: streams have to end with the mark of
-        their dialect.
+        their dialect. `mask` removes the gateway's credential from error responses.
         """
         self._end_mark = end_mark
+        self._mask = mask
         self._buffer = buffer
         self._bytes = cast(bytearray, buffer.obj)  # searchable without a copy
         self._backlog = backlog
@@ -450,7 +454,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         except InvalidHead as exc:
             self._violation = str(exc)
             return
-        self._response = UpstreamResponse(head, self)
+        if status >= 400 and self._mask is not None:
+            self._response = MaskedResponse(head, self, self._mask)
+        else:
+            self._response = UpstreamResponse(head, self)
         self._by_lines = head.content_length is None
         if self._head_only or status in (204, 304):
             # llhttp does not know that this response has no body, and would wait for one.

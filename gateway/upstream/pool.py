@@ -17,6 +17,7 @@ from gateway.http.address_policy import AddressPolicy, is_address
 from gateway.http.egress import Proxy
 from gateway.load.backlog import Backlog
 from gateway.upstream.connection import ConnectionState, UpstreamConnection
+from gateway.upstream.credential_mask import CredentialMask
 from gateway.upstream.resolve import AddressRefused, SocketAddress, resolve_checked
 
 _NO_EXCEPTIONS = AddressPolicy()
@@ -77,9 +78,10 @@ class EndpointPool:
         policy: AddressPolicy = _NO_EXCEPTIONS,
         proxy: Proxy | None = None,
         end_mark: bool = True,
+        mask: CredentialMask | None = None,
     ) -> None:
         """`policy` decides to which addresses the pool may connect. A `proxy` looks up names
-        itself, so that the policy sees addresses in URLs only. `end_mark`: see
+        itself, so that the policy sees addresses in URLs only. `end_mark` and `mask`: see
         `UpstreamConnection`.
         """
         self.address = address
@@ -90,6 +92,7 @@ class EndpointPool:
         self.policy = policy
         self._keepalive_s = keepalive_s
         self._end_mark = end_mark
+        self._mask = mask
         # Last in, first out: the server is least likely to have closed the connection that was used
         # last, and connections left over from a busy period expire.
         self._idle: list[UpstreamConnection] = []
@@ -105,6 +108,11 @@ class EndpointPool:
         self._look_up: asyncio.Task[tuple[SocketAddress, ...]] | None = None
         self._backlog: Backlog | None = None
         self._buffer = memoryview(bytearray(_READ_BYTES))
+
+    @property
+    def has_credential(self) -> bool:
+        """True if requests carry a credential of the gateway's own."""
+        return self._mask is not None
 
     @property
     def open(self) -> int:
@@ -182,6 +190,7 @@ class EndpointPool:
             self._buffer,
             self._backlog,
             end_mark=self._end_mark,
+            mask=self._mask,
         )
         address = self.address
         try:

@@ -14,6 +14,7 @@ from gateway.config import Config, models
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.http.headers import lines
 from gateway.upstream.checks import CheckOptions, Checks
+from gateway.upstream.credential_mask import CredentialMask
 from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
@@ -112,6 +113,7 @@ class _EndpointMaker:
         authority = options.host if options.host not in _HOSTS else found.authority
         address = replace(parse_address(found.url, self._tls(found.url), name), authority=authority)
         host = [] if options.host == _PRESERVE else [("Host", authority)]
+        own = [*self._fields, *(found.credential or self._credential)]
         return Endpoint(
             EndpointPool(
                 address,
@@ -120,12 +122,13 @@ class _EndpointMaker:
                 policy=self._policy,
                 proxy=proxy_of(options.proxy, urlsplit(found.url).scheme),
                 end_mark=options.end_mark,
+                mask=CredentialMask(own) or None,
             ),
             Health(self._health),
             full_weight=found.weight,
             priority=found.priority,
             max_requests=options.max_requests,
-            fixed_lines=lines([*host, *self._fields, *(found.credential or self._credential)]),
+            fixed_lines=lines([*host, *own]),
             signature=self._signature(found),
             name=found.name,
         )

@@ -216,6 +216,10 @@ BY_ERROR = {
         "backend",
         "Backend 'main' sent an invalid response before the answer began: so it is.",
     ),
+    "upstream_credential_refused": (
+        "configuration",
+        "Backend 'main' refused the gateway's own credential: so it is.",
+    ),
     "upstream_rejected": ("backend", "Backend 'main' answered with an error: so it is."),
     "backend_error": (
         "backend",

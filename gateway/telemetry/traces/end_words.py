@@ -40,8 +40,8 @@ ABANDONED = Wording(
 
 STATUSES: Mapping[int, tuple[Fault, str]] = {
     400: (_CLIENT, "The client has to correct the request: the backend says what is wrong."),
-    401: (_CONFIGURATION, "Correct the credential that the upstream's `headers` hold."),
-    403: (_CONFIGURATION, "Check what the credential in the upstream's `headers` may use."),
+    401: (_CONFIGURATION, "Correct the credential that is sent to the upstream."),
+    403: (_CONFIGURATION, "Check what the credential that is sent to the upstream may use."),
     404: (_CONFIGURATION, "Check `url` of the upstream and the name that the model has there."),
     408: (_BACKEND, BACKEND_LOG),
     413: (_CLIENT, "The client has to send less."),

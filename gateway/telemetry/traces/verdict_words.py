@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.errors import CREDENTIAL_REFUSED
 from gateway.telemetry.traces.wording import (
     ADD_CAPACITY,
     BACKEND_LOG,
@@ -395,6 +396,11 @@ ERRORS: Mapping[str, Wording] = {
         _BACKEND,
         "{backend} sent an invalid response {when}{why}.",
         "Check `url` and `dialect` of the upstream.",
+    ),
+    CREDENTIAL_REFUSED: Wording(
+        _CONFIGURATION,
+        "{backend} refused the gateway's own credential{why}.{tries}",
+        "Correct `credentials` of the upstream, or what they may use there.",
     ),
     "upstream_rejected": Wording(_BACKEND, "{backend} answered with an error{why}.", BACKEND_LOG),
     "backend_error": Wording(_BACKEND, "{backend} reported an error {when}{why}.", BACKEND_LOG),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import NOBODY_READS
+from gateway.errors import CREDENTIAL_REFUSED, NOBODY_READS
 from gateway.exchange import EndReason
 from gateway.telemetry.traces.end_words import ENDS
 from gateway.telemetry.traces.verdict import under_way, verdict
@@ -34,7 +34,7 @@ def failed_early(code: str, status: int, **changes: Any) -> tuple[str, Fault]:
 
 
 def test_every_error_code_has_words_and_no_other() -> None:
-    assert set(ERRORS) == codes() | {"upstream_error"}
+    assert set(ERRORS) == codes() | {"upstream_error", CREDENTIAL_REFUSED}
 
 
 def test_every_end_has_words_and_no_other() -> None:
