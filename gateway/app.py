@@ -24,6 +24,7 @@ from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
+from gateway.middleware.own_usage import OwnUsage
 from gateway.process_state import ProcessState
 from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
@@ -220,6 +221,7 @@ class Runtime:
                 lambda warning: logger.warning("budget_warning", **dataclasses.asdict(warning))
             ),
             opened.records,
+            OwnUsage(state.traces),
         )
         self.served: ServedRoutes = ServedRoutes(
             config,

@@ -34,6 +34,8 @@ class ProcessState:
     """Folder shared by the workers; None if there is only one process."""
     slot: int = 0
     """Index of this worker."""
+    traces: Path | None = None
+    """File of the local store of traces; None if there is none."""
     registry: Registry = field(default_factory=Registry)
     """Registry of the request metrics."""
     records: TraceRecords = field(default_factory=TraceRecords)
@@ -48,6 +50,7 @@ class ProcessState:
         log: LogControl | None = None,
         folder: Path | None = None,
         slot: int = 0,
+        traces: Path | None = None,
     ) -> Self:
         """Return the state of a process that starts with this configuration."""
         options = config.telemetry.log
@@ -59,6 +62,7 @@ class ProcessState:
             Offload(),
             folder,
             slot,
+            traces,
         )
 
     def carry(self, config: Config) -> None:

@@ -28,8 +28,10 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.limiting.accounts import Accounts
+from gateway.limiting.demand import Demand, Level
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.rules import Rule, Unit
+from gateway.middleware.own_usage import OwnUsage
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 from gateway.routing.model_access import ServedModel
@@ -56,10 +58,15 @@ class SelfServiceOptions:
     keys_in_store: frozenset[str]
     """Providers whose keys are in the store, so that callers can make some."""
     reader: BodyReader
+    usage: OwnUsage
+    route: str
+    """Name of the route."""
+    new_keys: str | None
+    """Provider of the keys that callers with tokens make; None: they make none."""
 
 
 class SelfService:
-    """Handler of `me`: `GET me`, `GET me/keys`, `POST me/keys` and `DELETE me/keys/ID`."""
+    """Handler of `GET me`, `GET me/usage`, `GET me/keys`, `POST me/keys`, `DELETE me/keys/ID`."""
 
     def __init__(self, options: SelfServiceOptions) -> None:
         self._options = options
@@ -76,6 +83,9 @@ class SelfService:
             if not place:
                 _only(exchange, "GET")
                 return _answer(await self._account(exchange, principal))
+            if place == "usage":
+                _only(exchange, "GET")
+                return _answer(await self._options.usage.of(principal, exchange.query))
             if place == "keys":
                 _only(exchange, "GET", "POST")
                 if exchange.method == "GET":
@@ -88,7 +98,7 @@ class SelfService:
                 return await self._revoke(principal, key_id)
         except StoreUnavailable as exc:
             raise AuthUnavailable(f"keys cannot be read or written: {exc}") from exc
-        raise NotFound("There is nothing at this path. See `me` and `me/keys`.")
+        raise NotFound("There is nothing at this path. See `me`, `me/keys` and `me/usage`.")
 
     async def _account(self, exchange: Exchange, principal: Principal) -> Mapping[str, Any]:
         account = self._options.accounts.of(exchange)
@@ -107,13 +117,15 @@ class SelfService:
             "expires": None if ends is None else datetime.fromtimestamp(ends, UTC).isoformat(),
             "models": [one.name for one in self._options.models if one.serves(principal)],
             "limits": [
-                _limit(rule, demand.size, level.remaining, level.wait_s)
+                _limit(rule, demand, level)
                 for rule, demand, level in zip(account.rules, demands, levels, strict=True)
             ],
         }
 
     async def _make(self, request: Request, principal: Principal) -> web.Response:
-        """Make a key with at most the rights of the caller's. It shares the limits of that key."""
+        """Make a key with at most the rights of the caller. It shares the limits of the caller's
+        key, or those of the user and team of the caller's token.
+        """
         options, now = self._options, datetime.now(UTC)
         team, own = await self._team(principal), await self._own(principal)
         if team is None or own is None or not team.user_keys:
@@ -133,17 +145,18 @@ class SelfService:
             created=now,
             models=own.models if models is None else tuple(models),
             expires=_end(order.get("days"), team, own, now),
-            line=own.line or own.id,
+            line=own.line or own.id or None,
         )
         # The place is taken before it is counted, so that no two requests take the last one.
-        kind = _made_kind(principal)
+        provider = self._provider(principal)
+        kind = _made_kind(provider, principal)
         await options.records.put(kind, key_id, b"1")
         try:
             # A key that is being made has no record yet, and counts, too.
             ended = sum(not one.usable(now) for one in await self._made(principal))
             if len(await options.records.page(kind, "", _MOST_MADE)) - ended > team.user_keys:
                 raise TooManyKeys
-            await stored_keys.put(options.records, principal.provider, key)
+            await stored_keys.put(options.records, provider, key)
         except BaseException:
             await options.records.take(kind, key_id)
             raise
@@ -153,25 +166,53 @@ class SelfService:
         for key in await self._made(principal):
             if key.id == key_id:
                 revoked = key.revoke(datetime.now(UTC)) if key.revoked is None else key
-                await stored_keys.put(self._options.records, principal.provider, revoked)
+                provider = self._provider(principal)
+                await stored_keys.put(self._options.records, provider, revoked)
                 return _answer({})
         raise NotFound("You made no key with this id.")
 
     async def _made(self, principal: Principal) -> list[ApiKey]:
         """Return the keys that the caller's user made in this team."""
         records, found = self._options.records, []
-        for key_id in await records.page(_made_kind(principal), "", _MOST_MADE):
-            value = await records.get(stored_keys.kind_of(principal.provider), key_id)
+        provider = self._provider(principal)
+        for key_id in await records.page(_made_kind(provider, principal), "", _MOST_MADE):
+            value = await records.get(stored_keys.kind_of(provider), key_id)
             key = None if value is None else stored_keys.parse(value)
             if key is not None:
                 found.append(key)
         return sorted(found, key=lambda key: (key.created, key.id))
 
+    def _provider(self, principal: Principal) -> str:
+        """Return the provider of the keys that a caller makes: that of its own key, if it has
+        one.
+        """
+        new = None if principal.key_id is not None else self._options.new_keys
+        return new or principal.provider
+
     async def _own(self, principal: Principal) -> ApiKey | None:
-        if principal.key_id is None or principal.provider not in self._options.keys_in_store:
+        """Return the key whose rights a new key has: the caller's, or one with the rights of the
+        caller's token on this route. Return None if the caller can make no keys.
+        """
+        options = self._options
+        if principal.key_id is None:
+            if options.new_keys is None:
+                return None
+            return ApiKey(
+                "",
+                b"",
+                b"",
+                principal.subject,
+                datetime.now(UTC),
+                principal.tenant,
+                principal.tier,
+                scopes=tuple(sorted(principal.scopes)),
+                team=principal.team,
+                routes=(options.route,),
+            )
+        if principal.provider not in options.keys_in_store:
             return None
         kind = stored_keys.kind_of(principal.provider)
-        value = await self._options.records.get(kind, principal.key_id)
+        value = await options.records.get(kind, principal.key_id)
         return None if value is None else stored_keys.parse(value)
 
     async def _team(self, principal: Principal) -> Holder | None:
@@ -181,10 +222,10 @@ class SelfService:
         return None if value is None else parse(value)
 
 
-def _made_kind(principal: Principal) -> str:
+def _made_kind(provider: str, principal: Principal) -> str:
     """Return the kind of the records that name the keys which a user made in a team."""
     owner = principal.subject.encode("utf-8", "surrogatepass").hex()
-    return f"made:{principal.provider}:{principal.team}:{owner}"
+    return f"made:{provider}:{principal.team}:{owner}"
 
 
 def _only(exchange: Exchange, *methods: str) -> None:
@@ -214,16 +255,21 @@ def _end(days: Any, team: Holder, own: ApiKey, now: datetime) -> datetime | None
     return min(ends, default=None)
 
 
-def _limit(rule: Rule, size: float, remaining: float, wait_s: float) -> Mapping[str, Any]:
+def _limit(rule: Rule, demand: Demand, level: Level) -> Mapping[str, Any]:
+    """Return a limit with what is left of it. A budget has the end of its period."""
     scale = 1 / _MONEY if rule.unit is Unit.BUDGET_MONEY else 1.0
+    period = rule.amount.period
+    ends = datetime.now(UTC) + timedelta(seconds=demand.ttl_s)
     return {
         "limit": rule.name,
         "what": rule.told,
         "unit": rule.unit.value,
-        "size": size * scale,
-        "remaining": max(0.0, remaining * scale),
-        "period": rule.amount.period or None,
-        "full_in_s": round(wait_s, 3),
+        "size": demand.size * scale,
+        "remaining": max(0.0, level.remaining * scale),
+        "used": (demand.size - level.remaining) * scale,
+        "period": period or None,
+        "resets": ends.isoformat(timespec="seconds") if period else None,
+        "full_in_s": round(level.wait_s, 3),
     }
 
 

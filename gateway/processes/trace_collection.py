@@ -23,7 +23,7 @@ from gateway.telemetry.semconv import NAMES, GenAiNames
 from gateway.telemetry.traces.minutes import StoredMinutes
 from gateway.telemetry.traces.reader import TraceReader
 from gateway.telemetry.traces.store import Retention, TraceStore
-from gateway.wiring.traces import disabled, misread, otlp_endpoint
+from gateway.wiring.traces import disabled, local_store, misread, otlp_endpoint
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -54,8 +54,8 @@ class TraceCollection:
         if traces is not None and not disabled(os.environ):
             for variable, reason in misread(traces, os.environ):
                 logger.warning("environment", variable=variable, reason=reason)
-            if traces.local is not None:
-                path = loaded.base / traces.local
+            path = local_store(loaded.config, loaded.base, os.environ)
+            if path is not None:
                 retention = Retention(traces.age, traces.size, traces.usage_age)
                 self.store = TraceStore(path, retention, _reporting(logger, "trace_store", path))
                 self.reader = TraceReader(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from gateway.server.serving import CannotStart, Server, settle_garbage_collector
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_logger
 from gateway.telemetry.logs.recent import RecentLines
+from gateway.wiring.traces import local_store
 
 CONFIG = "config.json"
 """Name of the file with the configuration that every worker serves; a worker reads it at start."""
@@ -85,6 +87,7 @@ async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: Lo
         log=control,
         folder=context.folder if context.workers > 1 else None,
         slot=context.slot,
+        traces=local_store(loaded.config, loaded.base, os.environ),
     )
     server = Server(loaded.config, state)
     async with AsyncExitStack() as stack:

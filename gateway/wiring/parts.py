@@ -22,6 +22,7 @@ from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
+from gateway.middleware.own_usage import OwnUsage
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
 from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
@@ -80,6 +81,8 @@ class Parts:
     """Rules of the limits that keys, users and teams have since run time."""
     soft_limits: SoftLimits
     records: Records
+    usage: OwnUsage
+    """Past usage of callers."""
 
 
 def plugins(config: Config, faults: list[Fault]) -> Plugins:

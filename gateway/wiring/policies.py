@@ -254,6 +254,11 @@ class RoutePolicies:
         """Return what answers callers about themselves."""
         config, route, parts = self._config, self._route, self._parts
         own = [rule for name in route.limits for rule in self._named[name]]
+        keys_in_store = frozenset(
+            name
+            for name, one in config.auth.items()
+            if isinstance(one, models.ApiKeyProviderSettings) and one.file is None
+        )
         return SelfService(
             SelfServiceOptions(
                 self_service_path(route),
@@ -266,12 +271,11 @@ class RoutePolicies:
                 ),
                 parts.store,
                 parts.records,
-                frozenset(
-                    name
-                    for name, one in config.auth.items()
-                    if isinstance(one, models.ApiKeyProviderSettings) and one.file is None
-                ),
+                keys_in_store,
                 self._reader,
+                parts.usage,
+                route.name,
+                next((name for name in route.auth if name in keys_in_store), None),
             )
         )
 

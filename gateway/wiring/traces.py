@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from gateway.config import Config, models
 from gateway.hooks.recorded import RecordedRedaction
@@ -75,6 +76,16 @@ def otlp_endpoint(traces: models.Traces, environ: Mapping[str, str]) -> str | No
         or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         or None
     )
+
+
+def local_store(config: Config, base: Path, environ: Mapping[str, str]) -> Path | None:
+    """Return the file of the local store, or None if there is none. `base` is the folder of the
+    configuration.
+    """
+    traces = config.telemetry.traces
+    if traces is None or traces.local is None or disabled(environ):
+        return None
+    return base / traces.local
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
