@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 
 from gateway.config.problems import ConfigPath, Problem, whole_file
+from gateway.config.yaml_nodes import compose
 from gateway.config.yaml_words import in_plain_words
 
 SIZE_CAP_BYTES = 1024 * 1024
 """Largest file of a configuration."""
 _NODE_CAP = 100_000
+_TEXT = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp")
 _VARIABLE = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\$\{)"
 )
@@ -25,6 +27,7 @@ class YamlReader:
     def __init__(self, name: str) -> None:
         self._name = name
         self._nodes = 0
+        self._plain: Any = yaml.SafeLoader("")
         self.positions: dict[ConfigPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
 
@@ -34,7 +37,7 @@ class YamlReader:
             self.problems.append(whole_file(self._name, "is larger than 1 MiB"))
             return None
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = compose(text)
             return None if root is None else self._value(root, ())
         except yaml.MarkedYAMLError as exc:
             line, column, message = in_plain_words(exc, text)
@@ -71,17 +74,16 @@ class YamlReader:
         return found
 
     def _scalar(self, node: yaml.Node, path: ConfigPath) -> Any:
-        constructor: Any = yaml.SafeLoader("")
         text, tag = node.value, node.tag
         if "${" in text:
             text = self._expand(node, path)
-            if isinstance(node, yaml.ScalarNode) and node.style is None:
+            if isinstance(node, yaml.ScalarNode) and not node.style:
                 # The scalar is not quoted, so its expanded text may be a number.
-                tag = constructor.resolve(yaml.ScalarNode, text, (True, False))
-        if tag == "tag:yaml.org,2002:timestamp":
+                tag = self._plain.resolve(yaml.ScalarNode, text, (True, False))
+        if tag in _TEXT:
             return text
         try:
-            return constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)
+            return self._plain.construct_object(yaml.ScalarNode(tag, text), deep=True)
         except (yaml.YAMLError, ValueError, LookupError) as exc:
             self._add(node, path, f"cannot be read: {exc}")
             return None
