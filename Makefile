@@ -61,8 +61,9 @@ test-oldest: $(VENV)/.project $(VENV)/.dev $(OLDEST)/.installed ## Run what depe
 		tests/wire/test_parsing.py tests/wire/test_parser_load.py tests/wire/test_request_bodies.py \
 		tests/middleware/test_plugin.py $(PYTEST_ARGS)
 
-nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos
+nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos, properties in depth
 	$(BIN)/pytest tests/chaos --chaos-seconds 300
+	$(BIN)/pytest $(IN_PARALLEL) -m hypothesis --hypothesis-profile nightly --timeout 600
 
 check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
 	$(BIN)/ruff check .

@@ -47,7 +47,8 @@ _figures: list[Figure] = []
 """Figures of the run. Each comes with the report of its test, from the process that ran it."""
 
 # No deadline: the duration of an example depends on how busy the machine is.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile("any machine", deadline=None, max_examples=50)
+settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile("any machine")
 
 # Tests start dozens of gateway processes. Without bytecode files, each would compile its imports.
