@@ -36,9 +36,9 @@ from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 CHROMIUM_OPTIONS = [
     # Containers run as root, and have no sandbox of Chromium's.
     "--no-sandbox",
-    # Headless Chromium has the whole window of a desktop. Its address bar is a page of its own, which
-    # costs more CPU time than a page of the gateway. The option replaces Playwright's list, of which
-    # the second line is what matters here.
+    # Headless Chromium has the whole window of a desktop. Its address bar is a page of its own,
+    # which costs more CPU time than a page of the gateway. The option replaces Playwright's list;
+    # the second line is what matters of that.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess,"
     "HttpsUpgrades,MediaRouter,OptimizationHints,PaintHolding,PreconnectToSearch",
 ]
