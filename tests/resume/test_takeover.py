@@ -9,8 +9,9 @@ import random
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,9 +29,10 @@ from tests.support.upstream import (
     UpstreamConnection,
     chunk,
 )
-from tests.support.waiting import asked_until
+from tests.support.waiting import asked_until, eventually
 
 _WORDS = 30
+_HALF = 16
 _PROMPT = 10
 _ALLOWANCE = 1000
 """Tokens a day: what flows back during a test is nothing."""
@@ -58,14 +60,20 @@ def event(**document: Any) -> bytes:
     return chunk(b"data: %b\n\n" % json.dumps({"id": "one", "model": "x", **document}).encode())
 
 
-async def counting(connection: UpstreamConnection) -> None:
-    """Count in words, from where the assistant's message leaves off. Report usage if asked to."""
+async def counting(
+    connection: UpstreamConnection, half: Callable[[], Awaitable[object]] | None = None
+) -> None:
+    """Count in words, from where the assistant's message leaves off. Report usage if asked to.
+    `half` is waited for in the middle of an answer from its beginning.
+    """
     while True:
         asked = json.loads((await connection.read_request()).body)
         last = asked["messages"][-1]
         done = len(last["content"].split()) if last["role"] == "assistant" else 0
         await connection.send(STREAM_HEAD)
         for number in range(done + 1, _WORDS + 1):
+            if half is not None and not done and number == _HALF:
+                await half()
             delta = {"content": f"w{number} "}
             await connection.send(event(choices=[{"index": 0, "delta": delta}]))
             await asyncio.sleep(_PACE_S)
@@ -202,7 +210,8 @@ async def test_every_stream_of_a_killed_process_is_continued_by_exactly_one_othe
     start_gateway: StartGateway,
     report: Report,
 ) -> None:
-    async with ScriptedUpstream(counting) as upstream:
+    go_on = asyncio.Event()
+    async with ScriptedUpstream(partial(counting, half=go_on.wait)) as upstream:
         document = config(upstream, redis)
         killed, other = await start_two(document)
         doors = (killed, other, await start_gateway(document))
@@ -210,10 +219,12 @@ async def test_every_stream_of_a_killed_process_is_continued_by_exactly_one_othe
         async with asyncio.timeout(_LONGEST_S), asyncio.TaskGroup() as tasks:
             for number, seen in enumerate(everyone):
                 tasks.create_task(read_on(doors, number, seen))
-            await upstream.wait_requests(_STREAMS)
-            await asyncio.sleep(8 * _PACE_S)
+            await eventually(
+                lambda: all(seen.last == _HALF - 1 for seen in everyone), patience_s=_LONGEST_S
+            )
             began = asyncio.get_running_loop().time()
             os.kill(killed.worker_pids[0], signal.SIGKILL)
+            go_on.set()
         took_s = asyncio.get_running_loop().time() - began
     for seen in everyone:
         assert text_of(seen.body) == WHOLE
