@@ -106,8 +106,8 @@ async def test_a_caller_keeps_its_deployment_where_its_name_is_hashed(
     async with ScriptedUpstream(OK) as one, ScriptedUpstream(OK) as two:
         document = config(one.url, two.url, balance={"hash": "header.x-user"})
         gateway = await start_gateway(document)
-        for number in range(24):
-            headers = [f"X-User: user-{number % 8}"]
+        for number in range(72):
+            headers = [f"X-User: user-{number % 24}"]
             raw = request("POST", body=json.dumps(CHAT).encode(), headers=headers)
             assert (await ask(gateway.port, raw)).status == 200
         assert min(counts(one, two)) > 0
