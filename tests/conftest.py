@@ -27,8 +27,8 @@ from tests.support.gateway import (
     StartGateway,
     StartGatewayProcess,
 )
-from tests.support.limit_stores import make_patient
 from tests.support.nginx import Nginx, StartNginx
+from tests.support.patient_stores import make_patient
 from tests.support.prometheus import Prometheus, StartPrometheus
 from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit stores of this process wait for their answers, though the machine is busy."""
+    """The stores of this process wait for their answers, though the machine is busy."""
     make_patient(monkeypatch)
 
 

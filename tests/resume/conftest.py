@@ -16,7 +16,7 @@ from tests.support.gateway import (
     StartGateway,
     StartGatewayProcess,
 )
-from tests.support.limit_stores import stores_wait
+from tests.support.patient_stores import stores_wait
 
 StartTwo = Callable[[Mapping[str, Any]], Awaitable[tuple[GatewayProcess, RunningGateway]]]
 

@@ -25,7 +25,7 @@ from tests.support.gateway import (
     StartGatewayProcess,
     simple_config,
 )
-from tests.support.limit_stores import stores_wait
+from tests.support.patient_stores import stores_wait
 from tests.support.redis import Redis, SlowLink, StartRedis
 from tests.support.redis_groups import replica_known, sentinel_of
 from tests.support.tokens import Auth, bearer
