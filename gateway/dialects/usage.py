@@ -178,17 +178,32 @@ def told(document: Mapping[str, Any]) -> Usage | None:
     return one.usage
 
 
+def plain(numbers: Mapping[str, Any]) -> Usage | None:
+    """Return the usage of an object that has only input, output and their sum, as nearly every
+    answer's: 0.4 µs instead of 3. None if it has anything else, or the input is not known.
+    """
+    if numbers.keys() != _PLAIN:
+        return None
+    input_, output = numbers["prompt_tokens"], numbers["completion_tokens"]
+    if (
+        type(input_) is int
+        and type(output) is int
+        and 0 < input_ < _MOST_TOKENS
+        and 0 <= output < _MOST_TOKENS
+        and input_ + output == numbers["total_tokens"]
+    ):
+        return Usage(input_, output)
+    return None
+
+
 def _usage(numbers: Mapping[str, Any]) -> Usage | None:
     """Normalize the numbers of a usage object; None if all are zero.
 
     Cached tokens may be part of the input or reported beside it, and reasoning tokens part of the
     output or beside it. `total_tokens` shows which; without it, the names of the members do.
     """
-    if numbers.keys() == _PLAIN:  # nearly every answer: 0.4 µs instead of 3
-        input_, output = numbers["prompt_tokens"], numbers["completion_tokens"]
-        plain = type(input_) is int and type(output) is int
-        if plain and input_ and input_ + output == numbers["total_tokens"]:
-            return Usage(input_, output)
+    if (usage := plain(numbers)) is not None:
+        return usage
     input_, output = _first(numbers, _INPUT), _first(numbers, _OUTPUT)
     if _BESIDE.isdisjoint(numbers):
         return Usage(input_, output) if input_ or output else None

@@ -16,7 +16,8 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.usage import COUNTS, HOLDERS, Told
+from gateway.dialects.usage import COUNTS, HOLDERS, Told, plain
+from gateway.usage import Usage
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|%b)*+' % _STRING
@@ -79,6 +80,17 @@ def hear(data: bytes, told: Told, *, complete: bool) -> None:
     else:
         if isinstance(document, dict):
             told.hear(document)
+
+
+def plain_usage(document: bytes) -> Usage | None:
+    """Return the usage that a complete document reports in its last members and in the plain form,
+    as nearly every answer does. None if `hear` has to look.
+    """
+    at = last_report(document)
+    if at < 0 or not document.startswith(b'"usage"', at):
+        return None
+    usage = _last_members(document, at).get("usage")
+    return plain(usage) if type(usage) is dict else None
 
 
 def _last_members(data: bytes, at: int) -> dict[str, Any]:

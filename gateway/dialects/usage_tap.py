@@ -8,14 +8,14 @@ is read at its end, or scanned as it arrives if it is long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import answers_text, fetches, generates
 from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import PIECE_BYTES, UsageDocument, hear, last_report
+from gateway.dialects.usage_scan import PIECE_BYTES, UsageDocument, hear, last_report, plain_usage
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
@@ -68,34 +68,46 @@ class WholeAnswer:
     failed_early: bool = False
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class UsageTap:
     """Observer of the response body of one exchange."""
 
-    _pieces: list[bytes] = field(default_factory=list, init=False)
-    """Pieces of the body that are not read yet."""
-    _room: int = field(default=_BATCH_BYTES, init=False)
+    # Initial values as class attributes: most bodies change few of them.
+    _room = _BATCH_BYTES
     """Bytes that may still be collected before the pieces are read."""
-    _status: int = field(default=200, init=False)
-    _ends: tuple[bytes, ...] | None = field(default=_EVENT_ENDS, init=False)
+    _status = 200
+    _ends: tuple[bytes, ...] | None = _EVENT_ENDS
     """Separators that end an event. Empty if the body is one document; None if not text."""
-    _told: Told = field(default_factory=Told, init=False)
-    _partial: UsageDocument | None = field(default=None, init=False)
+    _partial: UsageDocument | None = None
     """Event that has begun, or the whole body."""
-    _edge: bytes = field(default=b"", init=False)
+    _edge = b""
     """Last bytes of the event that has begun."""
-    _bytes: int = field(default=0, init=False)
-    _events: int = field(default=0, init=False)
+    _bytes = 0
+    _events = 0
     """Number of stream events, about one per token. For Ollama: the number of lines."""
-    _text_bytes: int = field(default=0, init=False)
+    _text_bytes = 0
     """Bytes of text in the part of a document that is not stored."""
-    _head: bytes = field(default=b"", init=False)
-    _tail: bytes = field(default=b"", init=False)
+    _head = b""
+    _tail = b""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        """Pieces of the body that are not read yet."""
+
+    @cached_property
+    def _told(self) -> Told:
+        """Usage reported so far, unless a whole document reports it in the plain form."""
+        return Told()
 
     def begin(self, status: int, content_type: bytes, *, encoded: bool) -> None:
         """Record the response head. `encoded`: the body is compressed, so it is not read."""
         self._status = status
         self._ends = None if encoded else _ends_of(content_type)
+
+    def whole(self, status: int, content_type: bytes, body: bytes, *, encoded: bool) -> None:
+        """Record the head and the whole body of a response that has arrived completely."""
+        self._status = status
+        self._ends = None if encoded else _ends_of(content_type)
+        self._pieces.append(body)
 
     def feed(self, data: bytes) -> None:
         """Record a piece of the body. Runs for every piece."""
@@ -126,6 +138,10 @@ class UsageTap:
                 self._partial.end(complete=request.well)
                 rest = self._partial.held
         else:
+            if self._ends is not None and len(self._pieces) == 1:
+                plain = plain_usage(self._pieces[0])
+                if plain is not None:
+                    return plain
             rest = self._taken()
             if self._ends is not None:
                 hear(rest, self._told, complete=request.well)

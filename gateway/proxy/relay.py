@@ -89,10 +89,9 @@ class RelayedResponse(ClientResponse):
         trace = exchange.trace
         if (
             head.content_length is None
-            or exchange.tap is not None
             or head.status >= 400
             or (trace is not None and trace.sampled)
-        ):  # otherwise nothing inspects the body, and most end before a ResponseBody is needed
+        ):  # otherwise nothing but the tap inspects the body, and most bodies are whole at `start`
             self._look = self.body.look
 
     @property
@@ -204,14 +203,20 @@ class RelayedResponse(ClientResponse):
         complete = upstream.complete
         if complete and not chunked:
             body = upstream.take_unread() if has_body else b""
-            if has_body and self._look is not None:
+            if not has_body:
+                pass
+            elif self._look is not None:
                 body = self._look(body)
+            elif exchange.tap is not None:
+                exchange.tap.whole(head.status, head.content_type, body, encoded=head.encoded)
             if body:
                 exchange.begun()
                 exchange.bytes_out = len(body)
             client.write_whole(self, body)
             self._complete()
             return
+        if self._look is None and exchange.tap is not None:
+            self._look = self.body.look
         stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
         stream.look = self._look
         stream.begin(
