@@ -82,7 +82,7 @@ def _served(request: Request) -> None:
         for name in ("auth", "limits"):
             trace.begin(name).ended = time.perf_counter()
         trace.header_lines(1)
-        trace.attempts.append((1, now, time.perf_counter(), "http://up", "main", "llama", 200, ""))
+        trace.attempts += ((1, now, time.perf_counter(), "http://up", "main", "llama", 200, ""),)
 
 
 def _plain_cost(call: Callable[[], None]) -> float:

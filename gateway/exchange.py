@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -168,24 +168,28 @@ class Keeper(Protocol):
         """End the exchange now, with this error. Releases it."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Exchange(Facts):
     """Outcome of one request, with its facts. Times are in `time.perf_counter` seconds, and None
     until known.
 
-    Most requests change few of these attributes, so their initial values belong to the class.
+    The attributes are slots, without values in the class: CPython 3.11 has no fast path for an
+    attribute whose class has a value of the same name, and a request reads 200 of them.
     """
 
     # The response.
+    response_headers: list[tuple[str, str]] = field(default_factory=list, init=False)
+    """Headers of every response to this request, whatever makes the response."""
     status: int | None = None
-    commit = Commit.OPEN
+    commit: Commit = Commit.OPEN
     failure: Failure | None = None
     """Why the request failed, or what the backend said of its error; see `failed`."""
     end_reason: EndReason | None = None
-    streamed = False
+    streamed: bool = False
     """True if the response is an event stream."""
-    bytes_in = 0
-    bytes_out = 0
-    bytes_saved = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    bytes_saved: int = 0
     """Bytes of the response saved by compression."""
     usage: Usage | None = None
     """Tokens that the request used, as reported by logs, metrics, traces and limits. None until
@@ -199,7 +203,7 @@ class Exchange(Facts):
     """Time when the first byte of the response body was sent, whatever it contained."""
     first_token_at: float | None = None
     """Time when the first content, reasoning or tool call was sent; see `end`."""
-    ended_at = 0.0
+    ended_at: float = 0.0
     """Time when the exchange ended."""
 
     # The upstream that answers.
@@ -211,7 +215,7 @@ class Exchange(Facts):
     """Name of the fallback that serves the request instead of its model."""
     fallbacks: Sequence[str] = ()
     """Models that failed, with the reason."""
-    continued = 0
+    continued: int = 0
     """Number of times another upstream continued the answer."""
     skipped: dict[Skip, int] | None = None
     """Parts of the backend's response that the translation left out, with their counts."""
@@ -219,7 +223,7 @@ class Exchange(Facts):
     endpoint: str | None = None
     attempt: ChosenAttempt | None = None
     """Attempt whose response was chosen."""
-    attempts = 0
+    attempts: int = 0
     """Number of times the request was sent to an upstream."""
     on_first_byte: Callable[[float], None] | None = None
     """Called with the time at which the first byte of the body is sent."""
@@ -247,27 +251,19 @@ class Exchange(Facts):
     """Filter that removes from an event stream what only the gateway asked for."""
 
     # The connection and the end.
-    must_close = False
+    must_close: bool = False
     """True if the connection must not serve another request."""
     keeper: Keeper | None = None
     """Owner that continues the exchange after its client has left."""
-    superseded = False
+    superseded: bool = False
     """True if another process continues the answer, and accounts for all of it."""
     phases: Sequence[Callable[[Exchange], None]] = ()
     """What the policies of the pipeline do at the end, in order; see `end`."""
 
     _asked: Estimate | None = None
-    _client_left = False
+    _client_left: bool = False
     _outcome: EndReason | None = None
-
-    def __init__(self, method: str, client_ip: str, trusted_peer: bool) -> None:
-        self.method = method
-        self.client_ip = client_ip
-        self.trusted_peer = trusted_peer
-        self.started_at = time.perf_counter()
-        self.response_headers: list[tuple[str, str]] = []
-        """Headers of every response to this request, whatever makes the response."""
-        self._at_end: list[Callable[[Exchange], None]] = []
+    _at_end: list[Callable[[Exchange], None]] = field(default_factory=list, init=False)
 
     def opened_early(self) -> None:
         """Note that the head of an event stream is sent before its answer."""
@@ -338,7 +334,7 @@ class Exchange(Facts):
         return None if self.voucher is None else self.voucher.unfinished
 
     def rewritten(self, made: JsonBody | None = None) -> None:
-        super().rewritten(made)
+        Facts.rewritten(self, made)
         if made is not None:
             self._asked = None  # it may ask for fewer tokens
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.auth.principal import Principal
 from gateway.errors import CredentialExpired, GatewayError
@@ -39,6 +40,7 @@ class Voucher:
     """Answer that the request continues."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Facts:
     """Facts of one request. Each is None, or empty, until it is known.
 
@@ -52,25 +54,25 @@ class Facts:
     """Address of the client. Request matching replaces a trusted proxy's by the one it reports."""
     trusted_peer: bool
     """True if the connection comes from a trusted proxy."""
-    started_at: float
+    started_at: float = field(default_factory=time.perf_counter, init=False)
     """Time when the first byte of the request arrived, in `time.perf_counter` seconds."""
     voucher: Voucher | None = None
     """Identity lent by the session that makes the request."""
 
-    request_id = ""
+    request_id: str = ""
     """Set by the policy of request ids."""
 
     # Set by request matching.
-    host = ""
-    path = ""
+    host: str = ""
+    path: str = ""
     """Canonical path, used for route matching and for forwarding."""
-    query = ""
+    query: str = ""
     """Query as it is forwarded: authentication takes credentials out of it, and model resolution
     renames the model in it.
     """
-    forwarded = b""
+    forwarded: bytes = b""
     """Header lines that identify the client to the upstream."""
-    public_url = ""
+    public_url: str = ""
     """Scheme and authority that the client used."""
     route: str | None = None
 
@@ -88,7 +90,7 @@ class Facts:
     """Body as it is to be sent, if it had to be read whole."""
     json: JsonBody | None = None
     """Parsed body, if it is a JSON object and was parsed."""
-    decoded = False
+    decoded: bool = False
     """True if the body came with a content coding, and is sent without."""
     deadline: float | None = None
     """Time by which the request must end, if limited, in `time.perf_counter` seconds."""

@@ -9,7 +9,7 @@ is read at its end, or scanned as it arrives if it is long.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Protocol
 
 from gateway.dialects.backend_words import is_error
@@ -71,32 +71,40 @@ class WholeAnswer:
 class UsageTap:
     """Observer of the response body of one exchange."""
 
-    # Initial values as class attributes: most bodies change few of them.
-    _room = _BATCH_BYTES
-    """Bytes that may still be collected before the pieces are read."""
-    _status = 200
-    _ends: tuple[bytes, ...] | None = _EVENT_ENDS
-    """Separators that end an event. Empty if the body is one document; None if not text."""
-    _partial: UsageDocument | None = None
-    """Event that has begun, or the whole body."""
-    _edge = b""
-    """Last bytes of the event that has begun."""
-    _bytes = 0
-    _events = 0
-    """Number of stream events, about one per token. For Ollama: the number of lines."""
-    _text_bytes = 0
-    """Bytes of text in the part of a document that is not stored."""
-    _head = b""
-    _tail = b""
+    __slots__ = (
+        "_bytes",
+        "_edge",
+        "_ends",
+        "_events",
+        "_head",
+        "_partial",
+        "_pieces",
+        "_room",
+        "_status",
+        "_tail",
+        "_text_bytes",
+        "_told",
+    )
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         """Pieces of the body that are not read yet."""
-
-    @cached_property
-    def _told(self) -> Told:
-        """Usage reported so far, unless a whole document reports it in the plain form."""
-        return Told()
+        self._room = _BATCH_BYTES
+        """Bytes that may still be collected before the pieces are read."""
+        self._status = 200
+        self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
+        """Separators that end an event. Empty if the body is one document; None if not text."""
+        self._told: Told | None = None
+        """Usage reported so far; None before anything was read."""
+        self._partial: UsageDocument | None = None
+        """Event that has begun, or the whole body."""
+        self._edge = self._head = self._tail = b""
+        """Last bytes of the event that has begun; first and last bytes of the body."""
+        self._bytes = 0
+        self._events = 0
+        """Number of stream events, about one per token. For Ollama: the number of lines."""
+        self._text_bytes = 0
+        """Bytes of text in the part of a document that is not stored."""
 
     def begin(self, status: int, content_type: bytes, *, encoded: bool) -> None:
         """Record the response head. `encoded`: the body is compressed, so it is not read."""
@@ -144,8 +152,9 @@ class UsageTap:
                     return plain
             rest = self._taken()
             if self._ends is not None:
-                hear(rest, self._told, complete=request.well)
-        told, usage = self._told, self._told.usage
+                hear(rest, self._report(), complete=request.well)
+        told = self._report()
+        usage = told.usage
         failed = not 200 <= self._status < 300 or request.failed_early
         if usage is None:
             if failed or not self._bytes or not generates(method, path) or self._is_error:
@@ -175,6 +184,12 @@ class UsageTap:
 
     # -- private -----------------------------------------------------------------------------
 
+    def _report(self) -> Told:
+        """Return the usage reported so far."""
+        if self._told is None:
+            self._told = Told()
+        return self._told
+
     def _taken(self) -> bytes:
         """Take the collected pieces, and return their bytes."""
         pieces = self._pieces
@@ -199,7 +214,7 @@ class UsageTap:
             self._cut(data, ends)
         elif ends is not None:
             if self._partial is None:
-                self._partial = UsageDocument(self._told)
+                self._partial = UsageDocument(self._report())
             self._text_bytes += _text_bytes(self._partial.feed(data))
 
     def _look(self, data: bytes, ends: tuple[bytes, ...]) -> None:
@@ -215,7 +230,8 @@ class UsageTap:
         """Parse the newest event that reports usage, and the first, which may hold more numbers."""
         if end == _EVENT_ENDS[0] and b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        told, before = self._told, self._told.heard
+        told = self._report()
+        before = told.heard
         events = data.split(end)
         start = len(data) + len(end)
         for event in reversed(events):
@@ -248,7 +264,7 @@ class UsageTap:
             data, joined = data[last:], data[last:]
         if data:
             if self._partial is None:
-                self._partial = UsageDocument(self._told)
+                self._partial = UsageDocument(self._report())
             self._partial.feed(data)
         self._edge = joined[-_EDGE_BYTES:]
 

@@ -67,16 +67,23 @@ class Attempts(Pending):
     `send`.
     """
 
-    # Initial values as class attributes: most requests change none of them.
-    streamed = False
-    """True if the body is not in memory: it is sent while it arrives, so only once."""
-    _uploading = False
-    _lacking: tuple[Endpoint, ...] = ()
-    """Endpoints that do not have the model, so that no round asks them."""
-    _attempt: Attempt | None = None
-    """Attempt that was made by `begin`."""
-    _connection: UpstreamConnection | None = None
-    """Connection on which `begin` has sent it."""
+    __slots__ = (
+        "_attempt",
+        "_connection",
+        "_deadline",
+        "_finish",
+        "_hint",
+        "_lacking",
+        "_left",
+        "_retries",
+        "_tried",
+        "_uploading",
+        "body",
+        "options",
+        "rewrite",
+        "streamed",
+        "target",
+    )
 
     def __init__(
         self,
@@ -95,6 +102,15 @@ class Attempts(Pending):
         self.options = options
         self.rewrite = rewrite
         self._finish = finish
+        self._attempt: Attempt | None = None
+        """Attempt that was made by `begin`."""
+        self._connection: UpstreamConnection | None = None
+        """Connection on which `begin` has sent it."""
+        self.streamed = False
+        """True if the body is not in memory: it is sent while it arrives, so only once."""
+        self._uploading = False
+        self._lacking: tuple[Endpoint, ...] = ()
+        """Endpoints that do not have the model, so that no round asks them."""
         if body is None and request.body_exists:
             self.streamed = self._uploading = True
             self.target.upstream.latest.uploads += 1
@@ -393,15 +409,15 @@ class Attempts(Pending):
         target, exchange, endpoint = self.target, self.request.exchange, attempt.endpoint
         model = target.rename_to or exchange.served or exchange.model
         now, name, status = time.perf_counter(), target.upstream.name, attempt.status
-        trace.attempts.append(
-            (attempt.number, attempt.began_at, now, endpoint.url, name, model, status, outcome)
+        trace.attempts += (
+            (attempt.number, attempt.began_at, now, endpoint.url, name, model, status, outcome),
         )
 
     def _tell_words(self, trace: Trace, attempt: Attempt, response: UpstreamResponse) -> None:
         """Record in the trace the backend's error message, of a response that is dropped."""
         words = words_of(b"".join(response.unread), attempt.endpoint.url)
         if words is not None:
-            trace.words[attempt.number] = words
+            trace.words = {**trace.words, attempt.number: words}
 
     async def _answer(self, attempt: Attempt, first_byte_s: float, again: bool) -> UpstreamResponse:
         response = await attempt.run(self.target.timeouts.connect_s, first_byte_s, fresh=again)

@@ -27,22 +27,24 @@ _COPY_CAP_BYTES = 16 * 1024
 class ClientStream(Heartbeat):
     """Writer of one body. The connection of the client tells it when to pause."""
 
-    # Initial values as class attributes: most streams end before any of them changes.
-    look: Callable[[bytes], bytes] | None = None
-    """Function that inspects each piece and returns the part to send."""
-    behind = False
-    """True while the client reads too slowly."""
-    over = False
-    """True once nothing more will be written."""
-    counted: int | None = None
-    """Bytes written by `events`, for a source that counts what it writes itself."""
-    tail = b""
-    """Last bytes of the body, at least as many as `between_events` needs."""
-    _without_bom: WithoutBom | None = None
-    _waiting: list[bytes] | None = None
-    """Pieces that arrived while the client was behind."""
-    _waiting_bytes = 0
-    _attached = False
+    __slots__ = (
+        "_attached",
+        "_client",
+        "_encoder",
+        "_exchange",
+        "_waiting",
+        "_waiting_bytes",
+        "_without_bom",
+        "behind",
+        "chunked",
+        "counted",
+        "look",
+        "over",
+        "plain",
+        "source",
+        "tail",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -64,6 +66,21 @@ class ClientStream(Heartbeat):
         self._exchange = exchange
         self._encoder = encoder
         self.slot = None
+        self.look: Callable[[bytes], bytes] | None = None
+        """Function that inspects each piece and returns the part to send."""
+        self.behind = False
+        """True while the client reads too slowly."""
+        self.over = False
+        """True once nothing more will be written."""
+        self.counted: int | None = None
+        """Bytes written by `events`, for a source that counts what it writes itself."""
+        self.tail = b""
+        """Last bytes of the body, at least as many as `between_events` needs."""
+        self._without_bom: WithoutBom | None = None
+        self._waiting: list[bytes] | None = None
+        """Pieces that arrived while the client was behind."""
+        self._waiting_bytes = 0
+        self._attached = False
 
     def begin(
         self,

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ _MOST_TALLIES = 2000
 and beyond twice as many, all further tenants.
 """
 OTHERS = "(others)"
+_NO_WORDS: Mapping[int, str] = {}
+AttemptRecord = tuple[int, float, float, str, str, str | None, int, str]
+"""Attempt: number, begin and end of the wait, endpoint, upstream, model, status, error."""
 
 
 class Kept(StrEnum):
@@ -70,44 +73,56 @@ class Mark:
         """End of the phase. None: the request ended in this phase."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Trace:
     """The part of a trace that one request makes up. Times are in `time.perf_counter` seconds."""
 
-    id: str
-    sampled: bool
-    stem: str = field(init=False)
-    """First 15 digits of the ids of the request's spans. The id of its own span ends in 0, and
-    those of inner spans count up from it. They are derived from the trace id, which saves
-    drawing a random number.
-    """
-    parent: Parent | None = field(default=None, init=False)
-    """Span of the caller, if its trace context is trusted."""
-    link: Parent | None = field(default=None, init=False)
-    """Span of the caller, if its trace context is not trusted."""
-    carried: bytes = field(default=b"", init=False)
-    """Header lines to pass on: tracestate and baggage."""
-    marks: list[Mark] = field(default_factory=list, init=False)
-    attempts: list[tuple[int, float, float, str, str, str | None, int, str]] = field(
-        default_factory=list, init=False
+    __slots__ = (
+        "attempts",
+        "carried",
+        "content",
+        "events",
+        "gaps",
+        "id",
+        "link",
+        "marks",
+        "parent",
+        "reads",
+        "sampled",
+        "shadow_of",
+        "stem",
+        "stream",
+        "words",
     )
-    """Attempts: number, begin and end of the wait, endpoint, upstream, model, status, error."""
-    stream: str | None = field(default=None, init=False)
-    """Id of the kept stream that the request began or reads."""
-    reads: bool = field(default=False, init=False)
-    """True if the request reads a stream that another request began."""
-    words: dict[int, str] = field(default_factory=dict, init=False)
-    """Error messages of backends that were not passed on, by the attempt's number."""
-    events: list[tuple[str, float, str]] = field(default_factory=list, init=False)
-    """Events of the stream: name, time and detail."""
-    gaps: Gaps | None = field(default=None, init=False)
-    shadow_of: str | None = field(default=None, init=False)
-    """Id of the request that this one is a copy of."""
-    content: RecordedContent | None = field(default=None, init=False)
-    """Prompt and answer, if the route records them."""
 
-    def __post_init__(self) -> None:
-        self.stem = f"1{self.id[:14]}"
+    def __init__(self, id_: str, sampled: bool) -> None:
+        self.id = id_
+        self.sampled = sampled
+        self.stem = "1" + id_[:14]
+        """First 15 digits of the ids of the request's spans. The id of its own span ends in 0, and
+        those of inner spans count up from it. They are derived from the trace id, which saves
+        drawing a random number.
+        """
+        self.parent: Parent | None = None
+        """Span of the caller, if its trace context is trusted."""
+        self.link: Parent | None = None
+        """Span of the caller, if its trace context is not trusted."""
+        self.carried = b""
+        """Header lines to pass on: tracestate and baggage."""
+        self.marks: tuple[Mark, ...] = ()
+        self.attempts: tuple[AttemptRecord, ...] = ()
+        self.stream: str | None = None
+        """Id of the kept stream that the request began or reads."""
+        self.reads = False
+        """True if the request reads a stream that another request began."""
+        self.words: Mapping[int, str] = _NO_WORDS
+        """Error messages of backends that were not passed on, by the attempt's number."""
+        self.events: tuple[tuple[str, float, str], ...] = ()
+        """Events of the stream: name, time and detail."""
+        self.gaps: Gaps | None = None
+        self.shadow_of: str | None = None
+        """Id of the request that this one is a copy of."""
+        self.content: RecordedContent | None = None
+        """Prompt and answer, if the route records them."""
 
     @property
     def stream_digest(self) -> str | None:
@@ -131,19 +146,19 @@ class Trace:
     def begin(self, name: str) -> Mark:
         """Record the beginning of a phase."""
         mark = Mark(name)
-        self.marks.append(mark)
+        self.marks += (mark,)
         return mark
 
     def passed(self, name: str) -> None:
         """Record a phase that waited for nothing."""
         mark = Mark(name)
         mark.ended = mark.began
-        self.marks.append(mark)
+        self.marks += (mark,)
 
     def event(self, name: str, detail: str = "") -> None:
         """Record an event of the stream. Only the first 50 are kept."""
         if len(self.events) < _MOST_EVENTS:
-            self.events.append((name, time.perf_counter(), detail))
+            self.events += ((name, time.perf_counter(), detail),)
 
 
 @dataclass(slots=True)
