@@ -32,12 +32,14 @@ class KnownHead:
     `match`.
     """
 
-    __slots__ = ("_after", "_before", "_lines", "message", "routing")
+    __slots__ = ("_after", "_before", "_lines", "caller", "message", "routing")
 
     def __init__(self, message: RawRequestMessage, before: bytes, after: bytes) -> None:
         self.message = message
         self.routing: object = None
         """Result of request matching, by whoever made it; it is valid for the connection only."""
+        self.caller: object = None
+        """Result of authentication, by whoever made it."""
         self._before, self._after = before, after
         self._lines: dict[object, bytes] = {}
 

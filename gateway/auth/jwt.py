@@ -97,6 +97,8 @@ class JwtProvider:
         teams and users that the principal has its team from, by the token's digest.
         """
         self._verified_characters = 0
+        self.epoch: object = object()
+        """Changes when tokens that were verified have to be verified again; see `recall`."""
         keys.changed = self.forget
 
     @property
@@ -124,6 +126,17 @@ class JwtProvider:
             return None
         principal = self._verify(credential, digest, keys)
         return principal if self._teams is None else self._joined(self._teams, digest, principal)
+
+    def recall(self, principal: Principal, epoch: object) -> bool:
+        """Tell whether `verify_now` would return this principal again, without the token. `epoch`
+        is that of the time when it did.
+        """
+        return (
+            epoch is self.epoch
+            and self._keys.current()
+            and time.time() < (principal.expires_at or 0.0)
+            and principal.token_id not in self._revoked.found
+        )
 
     async def verify(self, credential: str) -> Principal:
         for _ in range(_FETCHES):
@@ -199,6 +212,7 @@ class JwtProvider:
         """Clear the cache, so that every token is verified again."""
         self._verified.clear()
         self._verified_characters = 0
+        self.epoch = object()
 
     def not_ready(self) -> str | None:
         return None if self._keys.ready else "its keys could not be fetched yet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from aiohttp.hdrs import AUTHORIZATION
 from multidict import istr
 
 from gateway.auth.certificate import CertificateProvider, PeerCertificate
+from gateway.auth.jwt import JwtProvider
 from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
@@ -25,6 +27,15 @@ _TRIED = 4
 """Maximum number of credentials in one request that are verified to report which are refused."""
 _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters not allowed in an `error_description` (RFC 6750 section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Principal of a head that may come again on the same connection. It may use the route."""
+
+    policy: Authenticate
+    principal: Principal
+    epoch: object
 
 
 class Authenticate:
@@ -52,6 +63,9 @@ class Authenticate:
         elsewhere = (TicketProvider, CertificateProvider)
         self._providers = tuple(p for p in providers if not isinstance(p, elsewhere))
         self._scopes = frozenset(scopes)
+        first = next(iter(self._providers), None)
+        self._recalls = first if isinstance(first, JwtProvider) and not self._tickets else None
+        """Provider that accepts most credentials, and need not see one that it has seen."""
         self._vouching = {p.name: p for p in (*self._providers, *self._certificates)}
         self._required = None if self._providers else self._other_credentials()
         own = [provider.header for provider in providers if provider.header]
@@ -70,7 +84,21 @@ class Authenticate:
         """Set the principal. Raise Unauthenticated, CredentialExpired, Forbidden or
         AuthUnavailable, with a reason for the log only.
         """
-        exchange = request.exchange
+        exchange, known = request.exchange, request.known
+        if known is not None and type(caller := known.caller) is _Caller and caller.policy is self:
+            # The head has the same credential as before.
+            provider, principal = self._recalls, caller.principal
+            if (
+                provider is not None
+                and provider.recall(principal, caller.epoch)
+                and exchange.voucher is None
+            ):
+                if exchange.trace is not None and exchange.trace.sampled:
+                    exchange.trace.passed("auth")
+                exchange.principal = principal
+                if self._ends_streams:
+                    exchange.expires_at = principal.expires_at
+                return None
         try:
             return self._identify(request, exchange)
         except GatewayError:
@@ -108,6 +136,12 @@ class Authenticate:
         if exchange.trace is not None and exchange.trace.sampled:
             exchange.trace.passed("auth")
         self._admit(exchange, principal)
+        if (
+            self._recalls is not None
+            and request.known is not None
+            and principal.provider == self._recalls.name
+        ):
+            request.known.caller = _Caller(self, principal, self._recalls.epoch)
         return None
 
     async def _wait(self, exchange: Exchange, verification: Awaitable[Principal]) -> None:
@@ -138,7 +172,7 @@ class Authenticate:
             exchange.expires_at = principal.expires_at
         if principal.routes is not None and exchange.route not in principal.routes:
             raise Forbidden("the API key is for other routes")
-        if not self._scopes <= principal.scopes:
+        if self._scopes and not self._scopes <= principal.scopes:
             raise Forbidden(f"needs {' '.join(sorted(self._scopes - principal.scopes))}")
 
     async def _only_one(self, request: Request, tickets: Sequence[str]) -> Principal:
