@@ -8,7 +8,7 @@ from gateway.limiting.demand import Demand
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.keys import Caller, Limited
 from gateway.limiting.own_rules import OwnRules
-from gateway.limiting.rules import Rule
+from gateway.limiting.rules import Rule, Unit
 from gateway.usage import Usage
 
 _ACCOUNTS_CAP = 8192
@@ -19,6 +19,7 @@ class Account:
 
     __slots__ = (
         "_fields",
+        "_fixed",
         "_parts",
         "amounts",
         "has_lasting_keys",
@@ -27,6 +28,7 @@ class Account:
         "noted",
         "principal",
         "rules",
+        "settles",
         "warned",
     )
 
@@ -50,11 +52,19 @@ class Account:
         self._fields: HeaderFields | None = None
         keys = [rule.key_of(caller) for rule in rules]
         self._parts = tuple(zip(self.rules, keys, self.amounts, strict=True))
+        self._fixed: list[Demand] | None = None
+        """Demands of every request, if nothing in them depends on the request."""
+        self.settles = any(rule.unit is not Unit.REQUESTS for rule in rules)
+        """True if there is something to correct or to release when a request ends."""
+        if not self.settles:
+            self._fixed = [rule.demand_of_one(key, amount) for rule, key, amount in self._parts]
 
     def demands(self, request: Limited, asked: Usage) -> list[Demand]:
-        """Return the demands of a request, one for each rule. `asked` is the usage that it may
-        reach.
+        """Return the demands of a request, one for each rule, in a list of its own. `asked` is the
+        usage that it may reach.
         """
+        if self._fixed is not None:
+            return self._fixed.copy()
         return [rule.demand_on(key, amount, request, asked) for rule, key, amount in self._parts]
 
     @property

@@ -30,6 +30,8 @@ class Decision:
     verdict: LimitVerdict
     fields: HeaderFields | None
     """Header fields of these rules; None if callers are not told what remains."""
+    settles: bool = True
+    """False if nothing is left to do when the request ends: it only took from buckets."""
 
     @property
     def taken(self) -> list[Taken]:

@@ -1,7 +1,7 @@
 """Demands of a request on a limit, and the decision on them. Values only.
 
-Instances are treated as immutable, except for `Demand.counted`. They are not frozen, because
-creating a frozen instance takes three times as long, and every request creates several.
+Instances are treated as immutable: requests of one caller share demands. They are not frozen,
+because creating a frozen instance takes three times as long, and requests create several.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Demand:
     holder: str = ""
     """Holder of the slot, unique to one request."""
     counted: Counted = Counted.STORE
-    """Place where the demand was counted. The decision sets it."""
+    """Place where the demand was counted: the store, unless the decision says otherwise."""
 
     def again(self, kind: Kind, amount: float = 1.0) -> Demand:
         """Return a demand of another kind on the same key, counted in the same place."""

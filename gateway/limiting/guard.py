@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from gateway.errors import LimitsUnavailable
@@ -68,14 +69,15 @@ class GuardedStore:
         """Number of decisions made without the store."""
 
     def decide_now(
-        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
+        self, demands: list[Demand], modes: Sequence[OnStoreError]
     ) -> LimitVerdict | None:
         """Return the decision if that needs no waiting: the store is in the memory of this process,
         or in an SQLite file that no other process is writing to, or it is not available and no
         probe is due. Return None if the store has to be waited for: then await `decide` with the
         same arguments. None has no effect.
 
-        `modes` has one entry for each demand. Raise LimitsUnavailable.
+        `modes` has one entry for each demand. Demands that the store does not count are replaced in
+        the list. Raise LimitsUnavailable.
         """
         if self.state is Breaker.CLOSED:
             return self._store.decide_now(demands)
@@ -83,9 +85,7 @@ class GuardedStore:
             return None
         return self._decide_without(demands, modes)
 
-    async def decide(
-        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
-    ) -> LimitVerdict:
+    async def decide(self, demands: list[Demand], modes: Sequence[OnStoreError]) -> LimitVerdict:
         """Return the decision. `modes` has one entry for each demand. Raise LimitsUnavailable."""
         if self._is_passable():
             if self.state is Breaker.OPEN:
@@ -125,7 +125,7 @@ class GuardedStore:
         if len(theirs) < len(demands):
             self._local.post([demand for demand in demands if demand.counted is Counted.LOCAL])
 
-    def spend(self, demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
+    def spend(self, demands: list[Demand], modes: Sequence[OnStoreError]) -> None:
         """Post demands that correct nothing: to the store, or by their modes if it is away."""
         if self.state is not Breaker.CLOSED:
             _mark(demands, modes)
@@ -160,9 +160,7 @@ class GuardedStore:
             self.state = Breaker.CLOSED
             self._report("closed", "")
 
-    def _decide_without(
-        self, demands: Sequence[Demand], modes: Sequence[OnStoreError]
-    ) -> LimitVerdict:
+    def _decide_without(self, demands: list[Demand], modes: Sequence[OnStoreError]) -> LimitVerdict:
         self.without += 1
         if OnStoreError.CLOSED in modes:
             raise LimitsUnavailable
@@ -180,7 +178,8 @@ class GuardedStore:
         )
 
 
-def _mark(demands: Sequence[Demand], modes: Sequence[OnStoreError]) -> None:
-    """Set the place where demands are counted while the store is not available."""
-    for demand, mode in zip(demands, modes, strict=True):
-        demand.counted = Counted.LOCAL if mode is OnStoreError.LOCAL else Counted.NOWHERE
+def _mark(demands: list[Demand], modes: Sequence[OnStoreError]) -> None:
+    """Replace demands by those that say where they are counted while the store is not available."""
+    for place, mode in enumerate(modes):
+        counted = Counted.LOCAL if mode is OnStoreError.LOCAL else Counted.NOWHERE
+        demands[place] = replace(demands[place], counted=counted)

@@ -58,10 +58,12 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
     # Every request runs this for each of its limits, so buckets are judged without another call.
     levels: list[Level] = []
     refused: int | None = None
-    full_at_of = ledger.full_at
+    taken = 0
+    full_at_of, after = ledger.full_at, 0.0
     for demand in demands:
         admitted = True
         if demand.kind is _TAKE:
+            taken += 1
             size, amount, per_s = demand.size, demand.amount, demand.per_s
             depth_s = size / per_s
             full_at = full_at_of(demand.key)
@@ -85,7 +87,12 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
         if not admitted and (refused is None or level.wait_s > levels[refused].wait_s):
             refused = len(levels)
         levels.append(level)
-    if refused is None:
+    if refused is not None:
+        pass
+    elif taken == 1 == len(levels):
+        if amount:
+            ledger.set_full_at(demand.key, after)
+    else:
         execute(ledger, demands, now)
     return LimitVerdict(tuple(levels), refused)
 

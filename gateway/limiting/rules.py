@@ -146,7 +146,7 @@ class Rule:
         """Return the same demand. `key` and `amount` are those of its caller."""
         unit = self.unit
         if unit is _REQUESTS:
-            return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
+            return self.demand_of_one(key, amount)
         if unit is _TOKENS:
             return Demand(_TAKE, key, float(asked.total), amount.size, amount.per_s)
         if unit is _CONCURRENCY:
@@ -154,6 +154,10 @@ class Rule:
         name, left_s = self._calendar.current(amount.period, time.time())
         cost = self.cost(request, asked)
         return Demand(_SPEND, f"{key}:{name}", cost, amount.size, 0.0, left_s)
+
+    def demand_of_one(self, key: str, amount: Amount) -> Demand:
+        """Return the demand of any request on a limit that counts requests."""
+        return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
 
     def cost(self, request: Limited, usage: Usage) -> float:
         """Return the cost of usage in the rule's unit."""

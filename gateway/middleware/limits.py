@@ -147,9 +147,9 @@ class RequestLimits:
         """Release the slots, and correct the reservations by actual use; give all of it back if
         nothing was used.
         """
-        if exchange.decided is None:
-            return
         decided = exchange.decided
+        if decided is None or not decided.settles:
+            return
         corrects = (
             not exchange.superseded
             and decided.verdict.refused is None
@@ -233,7 +233,7 @@ class RequestLimits:
             trace.passed("limits")
         return None
 
-    async def _wait(self, exchange: Exchange, account: Account, demands: Sequence[Demand]) -> None:
+    async def _wait(self, exchange: Exchange, account: Account, demands: list[Demand]) -> None:
         mark = exchange.trace.begin("limits") if exchange.trace is not None else None
         try:
             verdict = await self._store.decide(demands, account.modes)
@@ -256,7 +256,8 @@ class RequestLimits:
     ) -> None:
         """Record the verdict, and hold the slots. Raise RateLimited."""
         rules, before = account.rules, exchange.decided
-        exchange.decided = Decision(rules, demands, verdict, account.fields if self._show else None)
+        fields = account.fields if self._show else None
+        exchange.decided = Decision(rules, demands, verdict, fields, account.settles)
         if before is not None:
             if verdict.refused is not None:
                 before = self._give_back(before)
@@ -269,9 +270,10 @@ class RequestLimits:
             warning = self._soft.check(account.warned, rules, demands, verdict)
             if warning is not None:
                 exchange.response_headers.append((HEADER, warning))
-        for demand in demands:
-            if demand.kind is _LEASE:
-                self._leases.keep(demand)
+        if account.settles:
+            for demand in demands:
+                if demand.kind is _LEASE:
+                    self._leases.keep(demand)
 
     def _give_back(self, before: Decision) -> Decision:
         """Give back what was taken for the head of a request that is refused for its body. Return

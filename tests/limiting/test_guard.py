@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import LimitsUnavailable
-from gateway.limiting.demand import Demand, Kind, LimitVerdict
+from gateway.limiting.demand import Counted, Demand, Kind, LimitVerdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.limits import MemoryLimits
@@ -119,8 +119,9 @@ async def test_it_recovers_by_itself(setting: Setting) -> None:
 async def test_a_slot_counted_here_is_given_back_here(setting: Setting) -> None:
     setting.store.failing = True
     lease = Demand(Kind.LEASE, "c", 1.0, 1.0, ttl_s=60.0, holder="h")
-    assert (await setting.guarded.decide([lease], [LOCAL])).admitted
-    setting.guarded.post([replace(lease, kind=Kind.RELEASE)])
+    demands = [lease]
+    assert (await setting.guarded.decide(demands, [LOCAL])).admitted
+    setting.guarded.post([replace(demands[0], kind=Kind.RELEASE)])
     assert (await setting.guarded.decide([lease], [LOCAL])).admitted
 
 
@@ -146,18 +147,18 @@ async def test_what_the_store_took_is_no_credit_without_it(setting: Setting) -> 
 
 async def test_what_was_taken_without_the_store_is_no_credit_in_it(setting: Setting) -> None:
     setting.store.failing = True
-    first = budget()
-    await setting.guarded.decide([first], [LOCAL])
+    demands = [budget()]
+    await setting.guarded.decide(demands, [LOCAL])
     setting.store.failing = False
-    setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
+    setting.guarded.post([replace(demands[0], kind=Kind.CORRECT, amount=-50.0)])
     assert spent(setting) == (0.0, 10.0)
 
 
 async def test_what_nobody_took_is_not_corrected(setting: Setting) -> None:
     setting.store.failing = True
-    first = budget()
-    await setting.guarded.decide([first], [OPEN])
-    setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
+    demands = [budget()]
+    await setting.guarded.decide(demands, [OPEN])
+    setting.guarded.post([replace(demands[0], kind=Kind.CORRECT, amount=-50.0)])
     assert spent(setting) == (0.0, 0.0)
 
 
@@ -218,3 +219,11 @@ async def test_while_the_store_is_away_each_limit_is_decided_at_once_until_a_pro
     assert setting.guarded.state is Breaker.OPEN, "only the awaited decision is a probe"
     await setting.take(OPEN)
     assert setting.store.asked == 2
+
+
+async def test_demands_that_requests_share_are_not_changed(setting: Setting) -> None:
+    setting.store.failing = True
+    shared = budget()
+    demands = [shared]
+    await setting.guarded.decide(demands, [LOCAL])
+    assert (shared.counted, demands[0].counted) == (Counted.STORE, Counted.LOCAL)

@@ -159,7 +159,8 @@ def test_a_secret_in_any_text_is_masked(console: bool, field: str, length: int) 
     text = f"{'x' * length} Bearer canary-token-1234"
     said = {"code": "e", "reason": None, field: text}
     failure = Failure(said["code"], said["reason"], said.get("limit"))
-    data = line(ended(**{field: text}, failure=failure), console=console)
+    known = {field: text} if field in ("path", "model", "served") else {}
+    data = line(ended(**known, failure=failure), console=console)
     assert data
     assert b"canary" not in data
 
