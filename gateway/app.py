@@ -25,6 +25,7 @@ from gateway.limiting.rules import LEASE_TTL_S
 from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
 from gateway.middleware.own_usage import OwnUsage
+from gateway.middleware.request_classes import RequestClasses
 from gateway.process_state import ProcessState
 from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
@@ -196,7 +197,14 @@ class Runtime:
             raise CannotBuild(faults)
         self.shadows: Shadows = Shadows() if previous is None else previous.shadows
         self.admission = admission(config)
-        sinks = TelemetrySinks(logger, state.log, tracing(config, state.records, self.hooks), None)
+        classes = RequestClasses()
+        sinks = TelemetrySinks(
+            logger,
+            state.log,
+            tracing(config, state.records, self.hooks, classes),
+            None,
+            classes,
+        )
         parts = Parts(
             self.providers,
             self.upstreams,

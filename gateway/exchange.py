@@ -26,6 +26,7 @@ from gateway.load.overload import HeldBody
 from gateway.response_cache.use import CacheUse
 from gateway.session import SessionState
 from gateway.telemetry.captured_prompt import CapturedPrompt
+from gateway.telemetry.request_class import RequestClass
 from gateway.telemetry.traces.recording import Trace
 from gateway.upstream.deployment import Assignment
 from gateway.upstream.endpoint import Endpoint
@@ -247,6 +248,8 @@ class Exchange(Facts):
     """Share of the body in the memory budget for bodies."""
     tap: UsageTap | None = None
     """Reader of token usage from the response body, if tokens are counted."""
+    request_class: RequestClass | None = None
+    """Class of requests that it is reported with, once it has ended."""
     filter: UsageFilter | None = None
     """Filter that removes from an event stream what only the gateway asked for."""
 

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "limiting/decision.py": "wire/test_limits.py",
     "middleware/resume.py": "resume/test_replay.py",
     "middleware/tracing.py": "wire/test_traces.py",
+    "telemetry/request_class.py": "middleware/test_request_classes.py",
     "middleware/upgrade.py": "wire/test_websocket.py",
     "proxy/asking_usage.py": "wire/test_usage.py",
     "proxy/attempt.py": "wire/test_failover.py",

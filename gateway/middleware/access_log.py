@@ -6,16 +6,14 @@ Every text passes `quoted` or `masked`, except values that the gateway makes its
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from structlog.typing import FilteringBoundLogger
 
 from gateway.exchange import EndReason, Exchange
+from gateway.middleware.request_classes import RequestClasses
 from gateway.telemetry.logs.control import LogControl
-from gateway.telemetry.logs.json_text import SHORT, masked, quoted
+from gateway.telemetry.logs.json_text import masked, quoted
 from gateway.telemetry.logs.logger import line_writer
 
-_CACHED = 2048
 _FRACTIONS = [f".{thousandths:03d}".rstrip("0") for thousandths in range(1000)]
 _FRACTIONS[0] = ".0"
 """Decimal places of a number of milliseconds, by its microseconds."""
@@ -24,7 +22,14 @@ _FRACTIONS[0] = ".0"
 class AccessLog:
     """Writer of `request` log lines. Fields without a value are omitted."""
 
-    def __init__(self, logger: FilteringBoundLogger, control: LogControl | None = None) -> None:
+    def __init__(
+        self,
+        logger: FilteringBoundLogger,
+        control: LogControl | None = None,
+        classes: RequestClasses | None = None,
+    ) -> None:
+        """`classes` are shared with the other reports of one configuration."""
+        self._classes = classes or RequestClasses()
         self._write = line_writer(logger, "request")
         self._control = control or LogControl()
 
@@ -35,40 +40,16 @@ class AccessLog:
             exchange.status, complete=exchange.well
         ):
             return
-        started, trace, path = exchange.started_at, exchange.trace, exchange.path
-        principal, usage = exchange.principal, exchange.usage
+        started, trace, usage = exchange.started_at, exchange.trace, exchange.usage
         first, first_token = exchange.first_byte_at, exchange.first_token_at
-
+        found = exchange.request_class or self._classes.of(exchange)
+        if found.line is None:
+            found.line = _recurring(exchange)
         trace_id = "" if trace is None else f',"trace_id":"{trace.id}"'
-        is_short = len(path) + len(exchange.method) <= SHORT
-        target = _target if is_short else _uncached_target
         line = (
-            f'"request_id":{quoted(exchange.request_id)}{trace_id}'
-            f"{target(exchange.client_ip, exchange.method, path, exchange.route)}"
+            f'"request_id":{quoted(exchange.request_id)}{trace_id}{found.line}'
+            f',"bytes_in":{exchange.bytes_in},"bytes_out":{exchange.bytes_out}'
         )
-        if exchange.voucher is not None and exchange.voucher.request_id:
-            line += f',"bridge":{masked(exchange.voucher.request_id)}'
-        if principal is not None:
-            line += f',"subject":{masked(principal.subject)}'
-            if principal.tenant is not None:
-                line += f',"tenant":{masked(principal.tenant)}'
-        if exchange.model is not None:
-            line += f',"model":{masked(exchange.model)}'
-        elif exchange.failure is not None and exchange.failure.model is not None:
-            line += f',"model":{masked(exchange.failure.model)}'
-        if exchange.continued:
-            line += f',"continued":{exchange.continued}'
-        if exchange.served is not None:
-            line += f',"served":{masked(exchange.served)}'
-        if exchange.fallbacks:
-            line += f',"fallbacks":[{",".join(map(masked, exchange.fallbacks))}]'
-        if exchange.attempts <= 1 and exchange.failure is None:
-            line += _outcome(
-                exchange.upstream, exchange.endpoint, exchange.status, exchange.end_reason
-            )
-        else:
-            line += _failure(exchange)
-        line += f',"bytes_in":{exchange.bytes_in},"bytes_out":{exchange.bytes_out}'
         if exchange.bytes_saved:
             line += f',"bytes_saved":{exchange.bytes_saved}'
         if usage is not None:
@@ -93,12 +74,32 @@ class AccessLog:
         self._write(line)
 
 
-def _uncached_target(client_ip: str, method: str, path: str, route: str | None) -> str:
-    line = f',"client":{quoted(client_ip)},"method":{quoted(method)},"path":{masked(path)}'
-    return line if route is None else f'{line},"route":{quoted(route)}'
-
-
-_target = lru_cache(_CACHED)(_uncached_target)
+def _recurring(exchange: Exchange) -> str:
+    """Return the part of a line that is the same for all requests of a class."""
+    principal = exchange.principal
+    line = (
+        f',"client":{quoted(exchange.client_ip)},"method":{quoted(exchange.method)}'
+        f',"path":{masked(exchange.path)}'
+    )
+    if exchange.route is not None:
+        line += f',"route":{quoted(exchange.route)}'
+    if exchange.voucher is not None and exchange.voucher.request_id:
+        line += f',"bridge":{masked(exchange.voucher.request_id)}'
+    if principal is not None:
+        line += f',"subject":{masked(principal.subject)}'
+        if principal.tenant is not None:
+            line += f',"tenant":{masked(principal.tenant)}'
+    if exchange.model is not None:
+        line += f',"model":{masked(exchange.model)}'
+    elif exchange.failure is not None and exchange.failure.model is not None:
+        line += f',"model":{masked(exchange.failure.model)}'
+    if exchange.continued:
+        line += f',"continued":{exchange.continued}'
+    if exchange.served is not None:
+        line += f',"served":{masked(exchange.served)}'
+    if exchange.fallbacks:
+        line += f',"fallbacks":[{",".join(map(masked, exchange.fallbacks))}]'
+    return line + _outcome(exchange)
 
 
 def _endpoint(upstream: str | None, endpoint: str | None) -> str:
@@ -110,18 +111,7 @@ def _end(end: EndReason | None) -> str:
     return "" if end is None else f',"end":"{end.value}"'
 
 
-@lru_cache(_CACHED)
-def _outcome(
-    upstream: str | None, endpoint: str | None, status: int | None, end: EndReason | None
-) -> str:
-    line = _endpoint(upstream, endpoint)
-    if status is not None:
-        line += f',"status":{status}'
-    return line + _end(end)
-
-
-def _failure(exchange: Exchange) -> str:
-    """Return the outcome of a request that failed or was sent more than once."""
+def _outcome(exchange: Exchange) -> str:
     line = _endpoint(exchange.upstream, exchange.endpoint)
     if exchange.attempts > 1:
         line += f',"attempts":{exchange.attempts}'

@@ -17,6 +17,7 @@ from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.rules import Price
+from gateway.middleware.request_classes import RequestClasses
 from gateway.routing.table import METHODS
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.partial import PartialDistribution
@@ -50,10 +51,20 @@ class Names:
 class Counting:
     """Policy that counts requests, for one configuration, in the worker's registry."""
 
-    def __init__(self, registry: Registry, names: Names, *, tenants: int, tokens: bool) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        names: Names,
+        *,
+        tenants: int,
+        tokens: bool,
+        classes: RequestClasses | None = None,
+    ) -> None:
         """`tenants` is the number of tenants with a label of their own. `tokens`: count the tokens
-        used by requests to models.
+        used by requests to models. `classes` are shared with the other reports of one
+        configuration.
         """
+        self._classes = classes or RequestClasses()
         self.registry = registry
         self.tokens = tokens
         self._names = names
@@ -66,30 +77,11 @@ class Counting:
 
     def on_end(self, exchange: Exchange) -> None:
         """Count a request that has ended."""
-        now = exchange.ended_at
-        principal, model, first = exchange.principal, exchange.model, exchange.first_byte_at
-        failure, operation_name = exchange.failure, None
-        if model is not None:
-            path = exchange.path
-            operation_name = self._operations.get(path) or self._operation_of(path)
-        key = (
-            exchange.route,
-            exchange.method,
-            exchange.status,
-            None if failure is None else failure.code,
-            exchange.end_reason,
-            model,
-            exchange.served,
-            exchange.upstream,
-            exchange.endpoint,
-            # The label: tenants without one of their own have one subtotal together.
-            "" if principal is None else self._tenants(principal.tenant or ""),
-            operation_name,
-            first is None,
-        )
-        bound = self._bound.get(key)
-        if bound is None:
-            bound = self._bind(key, exchange)
+        now, first = exchange.ended_at, exchange.first_byte_at
+        found = exchange.request_class or self._classes.of(exchange)
+        bound = found.subtotal
+        if type(bound) is not _Bound or bound.counting is not self:
+            bound = found.subtotal = self._bound_of(exchange)
         duration_s = now - exchange.started_at
         if not bound.requests:
             self.registry.defer(bound)
@@ -129,6 +121,26 @@ class Counting:
         if exchange.continued:
             labels = exchange.model or "", exchange.upstream or ""
             self.registry.count(table.CONTINUATIONS, *labels).value += exchange.continued
+
+    def _bound_of(self, exchange: Exchange) -> _Bound:
+        """Return the subtotal that has the labels of this request."""
+        principal, failure = exchange.principal, exchange.failure
+        key = (
+            exchange.route,
+            exchange.method,
+            exchange.status,
+            None if failure is None else failure.code,
+            exchange.end_reason,
+            exchange.model,
+            exchange.served,
+            exchange.upstream,
+            exchange.endpoint,
+            # The label: tenants without one of their own have one subtotal together.
+            "" if principal is None else self._tenants(principal.tenant or ""),
+            None if exchange.model is None else self._operation_of(exchange.path),
+            exchange.first_byte_at is None,
+        )
+        return self._bound.get(key) or self._bind(key, exchange)
 
     def _operation_of(self, path: str) -> str:
         name = self._operations.get(path)
@@ -265,6 +277,7 @@ class Counting:
             at_model = _Operation(registry, common, served, tenant, names)
             durations.append(registry.distribution(table.OPERATION_DURATION, *common, failure))
         return _Bound(
+            self,
             counters,
             registry.count(table.REQUEST_BYTES, route),
             registry.count(table.RESPONSE_BYTES, route),
@@ -286,6 +299,7 @@ class _Bound:
         "attempts",
         "bytes_in",
         "bytes_out",
+        "counting",
         "duration",
         "first_byte",
         "operation",
@@ -294,6 +308,7 @@ class _Bound:
 
     def __init__(
         self,
+        counting: Counting,
         counters: Sequence[Count],
         bytes_in: Count,
         bytes_out: Count,
@@ -303,6 +318,8 @@ class _Bound:
         operation: _Operation | None,
     ) -> None:
         """Each such request increments all `counters` by one, and counts in all `durations`."""
+        self.counting = counting
+        """Policy whose labels these are: when the models change, another one takes its place."""
         self._counters = counters
         self._bytes_in, self._bytes_out, self._attempts = bytes_in, bytes_out, attempts
         self.requests = self.bytes_in = self.bytes_out = self.attempts = 0

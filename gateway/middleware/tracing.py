@@ -12,11 +12,12 @@ from multidict import istr
 
 from gateway.exchange import EndReason, Exchange
 from gateway.hooks.recorded import RecordedRedaction
+from gateway.middleware.request_classes import RequestClasses
 from gateway.middleware.request_id import give_request_id, new_request_id
 from gateway.request import Request
 from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, RecordedContent
 from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent
-from gateway.telemetry.traces.recording import KeepRules, Kept, Trace, TraceRecords
+from gateway.telemetry.traces.recording import KeepRules, Kept, TallyKey, Trace, TraceRecords
 from gateway.telemetry.traces.response_metadata import response_metadata
 
 _ALL = 1 << 64
@@ -47,7 +48,14 @@ class TraceOptions:
 class Tracing:
     """Policy that sets the exchange's request id and trace. It is the outermost of a route."""
 
-    def __init__(self, options: TraceOptions, records: TraceRecords) -> None:
+    def __init__(
+        self,
+        options: TraceOptions,
+        records: TraceRecords,
+        classes: RequestClasses | None = None,
+    ) -> None:
+        """`classes` are shared with the other reports of one configuration."""
+        self._classes = classes or RequestClasses()
         self._options = options
         self._records = records
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,17 +119,10 @@ class Tracing:
 
     def on_end(self, exchange: Exchange) -> None:
         """Count the request, and keep its record if there is a reason to."""
-        principal, model = exchange.principal, exchange.served or exchange.model
-        tenant = subject = key = team = tags = ""
-        if principal is not None:
-            subject = principal.subject
-            tenant, key = principal.tenant or subject, principal.key_id or ""
-            team = principal.team or ""
-            if principal.tags:
-                tags = ",".join(principal.tags)
-        tally = self._records.tally(
-            (exchange.route or "", model or "", tenant, subject, key, team, tags)
-        )
+        found = exchange.request_class or self._classes.of(exchange)
+        if found.tally is None:
+            found.tally = _tally_key(exchange)
+        tally = self._records.tally(found.tally)
         tally.requests += 1
         status = exchange.status or 0
         well = exchange.end_reason is _COMPLETE and exchange.failure is None
@@ -288,3 +289,14 @@ class Tracing:
                 "answer": answer.decode("utf-8", "replace"),
             }
         return record
+
+
+def _tally_key(exchange: Exchange) -> TallyKey:
+    principal = exchange.principal
+    tenant = subject = key = team = tags = ""
+    if principal is not None:
+        subject = principal.subject
+        tenant, key = principal.tenant or subject, principal.key_id or ""
+        team, tags = principal.team or "", ",".join(principal.tags)
+    model = exchange.served or exchange.model or ""
+    return exchange.route or "", model, tenant, subject, key, team, tags

@@ -6,12 +6,15 @@ from urllib.parse import urlsplit
 
 from gateway.config import Config, models
 from gateway.middleware.metrics import Counting, Names
+from gateway.middleware.request_classes import RequestClasses
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.semconv import provider
 from gateway.wiring.prices import prices
 
 
-def counting(config: Config, registry: Registry) -> Counting | None:
+def counting(
+    config: Config, registry: Registry, classes: RequestClasses | None = None
+) -> Counting | None:
     """Return what counts requests, or None if nothing needs it: no admin listener, no export and no
     alert.
     """
@@ -29,7 +32,9 @@ def counting(config: Config, registry: Registry) -> Counting | None:
         providers={name: _provider(upstream) for name, upstream in config.upstreams.items()},
         prices=prices(config),
     )
-    return Counting(registry, names, tenants=options.tenants, tokens=options.tokens)
+    return Counting(
+        registry, names, tenants=options.tenants, tokens=options.tokens, classes=classes
+    )
 
 
 def _provider(upstream: models.UpstreamSettings) -> str:

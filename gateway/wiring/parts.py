@@ -24,6 +24,7 @@ from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.own_usage import OwnUsage
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.middleware.request_classes import RequestClasses
 from gateway.prompt_audit.audit_log import AuditLog
 from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
@@ -50,6 +51,8 @@ class TelemetrySinks:
     """Setting of which log lines are written."""
     traced: TracingOf | None
     counting: Counting | None
+    classes: RequestClasses
+    """Classes of requests that these share."""
 
 
 @dataclass(frozen=True, slots=True)

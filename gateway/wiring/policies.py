@@ -85,7 +85,8 @@ class OuterPolicies:
     def access_log(self) -> AccessLog | None:
         """Access log."""
         wanted = self._config.telemetry.log.access
-        return AccessLog(self._sinks.logger, self._sinks.log) if wanted else None
+        sinks = self._sinks
+        return AccessLog(sinks.logger, sinks.log, sinks.classes) if wanted else None
 
     def metrics(self) -> Counting | None:
         """Request metrics."""

@@ -121,7 +121,8 @@ class ServedRoutes:
         self.merged, config = found, found.config
         before, self.deployments = self.deployments, deployments(config, self._parts.upstreams)
         self._inherit(before)
-        sinks = replace(self._parts.sinks, counting=counting(config, self._registry))
+        sinks = self._parts.sinks
+        sinks = replace(sinks, counting=counting(config, self._registry, sinks.classes))
         parts = replace(
             self._parts,
             deployments=self.deployments,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.config import Config, models
 from gateway.hooks.recorded import RecordedRedaction
+from gateway.middleware.request_classes import RequestClasses
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.routing.forwarded import TrustedProxies
 from gateway.telemetry.traces.recording import KeepRules, TraceRecords
@@ -20,7 +21,12 @@ TracingOf = Callable[[models.Route | None], Tracing]
 """Function that returns the middleware of a route. None stands for requests without a route."""
 
 
-def tracing(config: Config, records: TraceRecords, hooks: Hooks | None = None) -> TracingOf | None:
+def tracing(
+    config: Config,
+    records: TraceRecords,
+    hooks: Hooks | None = None,
+    classes: RequestClasses | None = None,
+) -> TracingOf | None:
     """Return the function that makes the tracing middleware, or None if nothing is traced. Sets the
     prices that `records` uses.
     """
@@ -55,7 +61,7 @@ def tracing(config: Config, records: TraceRecords, hooks: Hooks | None = None) -
             content=own.content,
             redaction=_redaction(hooks, route),
         )
-        return Tracing(options, records)
+        return Tracing(options, records, classes)
 
     return of
 

@@ -46,7 +46,9 @@ def made_request(headers: dict[str, str] | None = None) -> Request:
     exchange = Exchange("GET", "192.0.2.1", False)
     given = CIMultiDict({"Authorization": "Bearer token"} if headers is None else headers)
     client = SimpleNamespace(certificate=None)
-    return cast(Request, SimpleNamespace(exchange=exchange, headers=given, client=client))
+    return cast(
+        Request, SimpleNamespace(exchange=exchange, headers=given, client=client, known=None)
+    )
 
 
 async def identified(*providers: Asked) -> Principal | None:

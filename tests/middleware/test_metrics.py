@@ -12,7 +12,7 @@ import pytest
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
 from gateway.limiting.rules import Price
-from gateway.middleware import metrics
+from gateway.middleware import metrics, request_classes
 from gateway.middleware.metrics import Counting, Names
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.exposition import exposed
@@ -388,6 +388,7 @@ def test_x8_made_up_methods_and_tenants_make_no_series() -> None:
 
 def test_memory_for_what_callers_make_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "BOUND_CAP", 200)
+    monkeypatch.setattr(request_classes, "KEPT", 50)
 
     def methods() -> Callable[[int], object]:
         ended = Ended()
@@ -401,7 +402,11 @@ def test_memory_for_what_callers_make_up_is_bounded(monkeypatch: pytest.MonkeyPa
     assert memory_growth(methods, 400) < 1.3
 
 
-def test_tenants_without_a_label_of_their_own_share_one_subtotal() -> None:
+def test_tenants_without_a_label_of_their_own_share_one_subtotal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_classes, "KEPT", 20)
+
     def tenants() -> Callable[[int], object]:
         ended = Ended(tenants=10)
         return lambda number: ended.end(principal=Principal("s", "corp", tenant=f"tenant {number}"))
