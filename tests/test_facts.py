@@ -24,7 +24,7 @@ WRITERS = {
         "route",
     },
     "middleware/auth.py": {"principal", "expires_at", "query"},
-    "middleware/stream_lifetime.py": {"expires_at"},
+    "middleware/stream_lifetime.py": {"expires_at", "expires_with"},
     "request_body/reader.py": {"json", "decoded"},
     # The request that is copied to a shadow: an exchange of its own, made from another one.
     "middleware/mirror.py": {
