@@ -144,6 +144,7 @@ ELSEWHERE = {
     "response_cache/store.py": "stores/test_answers.py",
     "stores/memory/answers.py": "stores/test_answers.py",
     "stores/redis/answers.py": "stores/test_answers.py",
+    "stores/redis/answer_leads.py": "stores/test_answer_leads.py",
 }
 """Sources whose tests have another name, and one file of those tests."""
 

@@ -163,19 +163,19 @@ class CacheAnswers:
             answer = None
             waits = options.waits_for_streams if streams else options.waits_for_whole
             if waits:
-                answer = await self._share(exchange, use, self._patience_s(exchange))
+                answer = await self._share(exchange, use, asked)
         if mark is not None:
             mark.ended = time.perf_counter()
         return None if answer is None else self._hit(request, use, answer)
 
     async def _share(
-        self, exchange: Exchange, use: CacheUse, patience_s: float
+        self, exchange: Exchange, use: CacheUse, asked: RequestDirectives
     ) -> StoredAnswer | None:
         """Lead, or return the answer of the request that leads; None if the request has to be
         sent. A request that waits takes no place at a deployment from those that are sent.
         """
         cache, place = self._cache, exchange.assignment
-        until = asyncio.get_running_loop().time() + patience_s
+        until = asyncio.get_running_loop().time() + self._patience_s(exchange)
         leads = cache.lead(use.key)
         while not leads:
             unassign(exchange)
@@ -186,6 +186,18 @@ class CacheAnswers:
                 break
             leads = cache.lead(use.key)
         use.leads = leads
+        if leads and cache.is_shared:
+
+            async def find() -> StoredAnswer | None:
+                answer = await cache.find(use.key)
+                return answer if answer is not None and _is_fresh(answer, asked) else None
+
+            unassign(exchange)
+            answer = await cache.lead_everywhere(use.key, find, until)
+            if answer is not None:
+                use.leads = False
+                cache.landed(use.key, Landing(answer))
+                return answer
         if place is not None and exchange.assignment is None:
             reassign(exchange, place)
         return None

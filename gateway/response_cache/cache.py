@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.load.tasks import BackgroundTasks
+from gateway.response_cache.shared_flight import Find, SharedFlight
 from gateway.response_cache.store import AnswerLabels, AnswerStore
 from gateway.response_cache.stored_answer import StoredAnswer, decoded
 from gateway.response_cache.use import CacheStatus
@@ -68,6 +69,14 @@ class AnswerCache:
         self._asked_again_at = 0.0
         self._being_made: dict[str, asyncio.Future[Landing]] = {}
         self._writes = BackgroundTasks()
+        self._storing: dict[str, asyncio.Task[None]] = {}
+        """Answers that are being written, by key."""
+        self._flight = None if store.leads is None else SharedFlight(store.leads, self._lost)
+
+    @property
+    def is_shared(self) -> bool:
+        """True if requests of all processes share answers, and wait for one another."""
+        return self._flight is not None
 
     async def find(self, key: str) -> StoredAnswer | None:
         """Return a stored answer that has not expired; None if there is none, or the store does not
@@ -90,8 +99,13 @@ class AnswerCache:
         """
         if self._pauses or len(self._writes) >= _MOST_WRITES:
             return False
-        self._writes.spawn(self._put(key, answer, labels))
+        task = self._storing[key] = self._writes.spawn(self._put(key, answer, labels))
+        task.add_done_callback(lambda _: self._stored(key, task))
         return True
+
+    def _stored(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._storing.get(key) is task:
+            del self._storing[key]
 
     async def _put(self, key: str, answer: StoredAnswer, labels: AnswerLabels) -> None:
         ttl_s = answer.expires_at - time.time()
@@ -132,15 +146,35 @@ class AnswerCache:
         except TimeoutError:
             return None
 
+    async def lead_everywhere(self, key: str, find: Find, until: float) -> StoredAnswer | None:
+        """Have equal requests of other processes wait for this one, which leads in this process; or
+        wait for theirs, and return its answer. None if the request has to be sent.
+        """
+        if self._flight is None or self._pauses:
+            return None
+        return await self._flight.lead(key, find, until)
+
     def landed(self, key: str, landing: Landing) -> None:
         """Tell the requests that wait for this one."""
         made = self._being_made.pop(key, None)
         if made is not None and not made.done():
             made.set_result(landing)
+        flight = self._flight
+        if flight is not None and (owner := flight.landed(key)) is not None:
+            self._writes.spawn(self._give_up(flight, key, owner, landing))
+
+    async def _give_up(self, flight: SharedFlight, key: str, owner: str, landing: Landing) -> None:
+        """Tell the other processes, once the answer is stored."""
+        storing = self._storing.get(key)
+        if storing is not None:
+            await asyncio.wait([storing])
+        await flight.give_up(key, owner, failed=landing.answer is None and not landing.leads_on)
 
     async def close(self) -> None:
         """Write what is to be stored, and close the store."""
         await self._writes.wait()
+        if self._flight is not None:
+            await self._flight.close()
         await self.store.close()
 
     # -- private -------------------------------------------------------------------------------

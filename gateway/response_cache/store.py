@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 
@@ -29,6 +31,36 @@ PURGE_FILTERS = ("route", "model", "tenant")
 """Names of the labels, in order."""
 
 
+class LeadState(Enum):
+    """Result of an attempt to lead the requests with one key."""
+
+    LEADS = "leads"
+    FOLLOWS = "follows"
+    """Another request leads."""
+    FAILED = "failed"
+    """The request that led has just ended without an answer to share."""
+
+
+class AnswerLeads(Protocol):
+    """Registry of the requests that others wait for, shared by all processes. A process that dies
+    loses its leads after a few seconds. Methods raise StoreUnavailable.
+    """
+
+    renewal_s: float
+    """Time after which leads have to be renewed."""
+
+    async def take(self, key: str, owner: str) -> LeadState:
+        """Lead, unless another request does. `owner` is unique to the request."""
+
+    async def renew(self, owners: Mapping[str, str]) -> None:
+        """Keep leads, given as owners by key."""
+
+    async def give_up(self, key: str, owner: str, *, failed: bool) -> None:
+        """End a lead. `failed`: those who wait are to be sent; otherwise the answer is stored, or
+        one of them leads.
+        """
+
+
 class AnswerStore(Protocol):
     """Store of answers by key, bounded in bytes: the least recently used are evicted. Methods raise
     StoreUnavailable.
@@ -40,6 +72,8 @@ class AnswerStore(Protocol):
     """Bytes in use, as far as this process knows."""
     evicted: int
     """Answers that this process has evicted to make room."""
+    leads: AnswerLeads | None
+    """Registry of leads, if processes share the store."""
 
     async def get(self, key: str) -> bytes | None:
         """Return an answer, unless it has expired."""

@@ -545,6 +545,87 @@ async def test_replicas_share_answers_in_redis(
         assert state(await post(one)) == "miss"
 
 
+async def test_equal_requests_at_several_replicas_are_sent_once(
+    start_gateway: StartGateway, start_redis: StartRedis
+) -> None:
+    redis, goes_on = await start_redis(), asyncio.Event()
+
+    async def script(connection: UpstreamConnection) -> None:
+        while True:
+            await connection.read_request()
+            await goes_on.wait()
+            await connection.send(reply(b'{"choices":[]}'))
+
+    async with ScriptedUpstream(script) as upstream:
+        document = {**config(upstream), "store": {"url": redis.url}}
+        replicas = [await start_gateway(document) for _ in range(3)]
+        first = asyncio.create_task(post(replicas[0]))
+        await upstream.wait_requests(1)
+        others = [asyncio.create_task(post(one)) for one in replicas for _ in range(3)]
+        await eventually(lambda: sum(one.server.state.overload.requests for one in replicas) == 10)
+        goes_on.set()
+        assert state(await first) == "miss"
+        answers = [await one for one in others]
+        assert [state(one) for one in answers] == ["hit"] * 9
+        assert len(upstream.requests) == 1
+
+
+async def test_replicas_ask_by_themselves_if_the_request_they_wait_for_fails(
+    start_gateway: StartGateway, start_redis: StartRedis
+) -> None:
+    redis, goes_on = await start_redis(), asyncio.Event()
+
+    async def script(connection: UpstreamConnection) -> None:
+        while True:
+            await connection.read_request()
+            await goes_on.wait()
+            await connection.send(reply(b"{}", status="500 No"))
+
+    async with ScriptedUpstream(script) as upstream:
+        document = {**config(upstream), "store": {"url": redis.url}}
+        replicas = [await start_gateway(document) for _ in range(2)]
+        first = asyncio.create_task(post(replicas[0]))
+        await upstream.wait_requests(1)
+        other = asyncio.create_task(post(replicas[1]))
+        await eventually(lambda: replicas[1].server.state.overload.requests == 1)
+        goes_on.set()
+        answers = [await first, await other]
+    assert [(one.status, state(one)) for one in answers] == [(500, "miss")] * 2
+    assert len(upstream.requests) == 2
+
+
+async def test_when_the_caller_who_leads_leaves_another_replica_leads(
+    start_gateway: StartGateway, start_redis: StartRedis
+) -> None:
+    redis, goes_on = await start_redis(), asyncio.Event()
+
+    async def script(connection: UpstreamConnection) -> None:
+        await connection.read_request()
+        if len(connection.upstream.connections) == 1:
+            await connection.wait_client_gone()
+            return
+        await goes_on.wait()
+        await connection.send(reply(b'{"choices":[]}'))
+
+    body = json.dumps({"model": "m", "messages": []}).encode()
+    async with ScriptedUpstream(script) as upstream:
+        document = {**config(upstream), "store": {"url": redis.url}}
+        replicas = [await start_gateway(document) for _ in range(3)]
+        async with RawClient(replicas[0].port) as leading:
+            await leading.send(request("POST", "/v1/chat/completions", body=body))
+            await upstream.wait_requests(1)
+            others = [asyncio.create_task(post(one)) for one in replicas[1:]]
+            await eventually(
+                lambda: all(one.server.state.overload.requests for one in replicas[1:])
+            )
+            leading.reset()
+        await upstream.wait_requests(2)
+        goes_on.set()
+        told = [state(await one) for one in others]
+        assert sorted(told) == ["hit", "miss"]
+        assert len(upstream.requests) == 2
+
+
 async def test_without_redis_every_request_is_a_miss(
     start_gateway: StartGateway, start_redis: StartRedis
 ) -> None:

@@ -67,9 +67,10 @@ class CacheSettings(Section):
     )
     single_flight: Literal["whole", "all", "off"] = Field(
         "whole",
-        description="Which requests wait while an equal one is being answered by this worker, to "
-        "use its answer: those whose answer is no stream; streams, too, which then begin when the "
-        "other has ended; or none.",
+        description="Which requests wait while an equal one is being answered, to use its answer: "
+        "those whose answer is no stream; streams, too, which then begin when the other has ended; "
+        "or none. With a Redis store, requests of all workers and replicas wait for one another; "
+        "otherwise those of one worker.",
     )
     max_wait: Duration = Field(
         60.0, gt=0, le=3600.0, description="Longest time that a request waits for an equal one."

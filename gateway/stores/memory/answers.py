@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.response_cache.store import AnswerLabels
+from gateway.response_cache.store import AnswerLabels, AnswerLeads
 
 _ENTRY_BYTES = 700
 """Memory of an entry beside its value: its key, labels and objects."""
@@ -24,6 +24,7 @@ class MemoryAnswers:
     """Answers of a single process. They are lost when it ends."""
 
     is_shared = False
+    leads: AnswerLeads | None = None
 
     def __init__(self, cap_bytes: int, now: Callable[[], float] = time.monotonic) -> None:
         self._cap_bytes = cap_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.response_cache.store import AnswerStore
 from gateway.store.location import Location
 from gateway.stores.memory.answers import MemoryAnswers
 from gateway.stores.memory.limits import MemoryLimits
@@ -26,5 +27,5 @@ def open_channels(location: Location, report: Callable[[str, str], None]) -> Non
     """Return None: the workers of one machine share channels without a store."""
 
 
-def open_answers(location: Location, cap_bytes: int) -> MemoryAnswers:
+def open_answers(location: Location, cap_bytes: int) -> AnswerStore:
     return MemoryAnswers(cap_bytes)

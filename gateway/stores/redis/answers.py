@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from gateway.response_cache.store import AnswerLabels
+from gateway.response_cache.store import AnswerLabels, AnswerLeads
+from gateway.stores.redis.answer_leads import RedisAnswerLeads
 from gateway.stores.redis.client import PREFIX, answering, connect, disconnect
 
 _TIMEOUT_S = 0.5
@@ -34,6 +35,7 @@ class RedisAnswers:
     def __init__(self, url: str, cap_bytes: int, *, timeout_s: float = _TIMEOUT_S) -> None:
         """Raise ValueError or ConfigurationError if the URL is not usable."""
         self._client: Any = connect(url, timeout_s)
+        self.leads: AnswerLeads | None = RedisAnswerLeads(self._client, timeout_s)
         self._cap_bytes = cap_bytes
         self._timeout_s = timeout_s
         self.size_bytes = 0

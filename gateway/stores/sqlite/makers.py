@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.response_cache.store import AnswerStore
 from gateway.store.location import Location
 from gateway.stores.memory.answers import MemoryAnswers
 from gateway.stores.sqlite.limits import SqliteLimits
@@ -27,7 +28,7 @@ def open_channels(location: Location, report: Callable[[str, str], None]) -> Non
     """Return None: the workers of one machine share channels without a store."""
 
 
-def open_answers(location: Location, cap_bytes: int) -> MemoryAnswers:
+def open_answers(location: Location, cap_bytes: int) -> AnswerStore:
     """Return a store in memory: answers are no state that has to outlive a process."""
     return MemoryAnswers(cap_bytes)
 
