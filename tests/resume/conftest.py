@@ -17,13 +17,18 @@ from tests.support.gateway import (
     StartGatewayProcess,
 )
 from tests.support.patient_stores import stores_wait
+from tests.support.waiting import PATIENCE_S
 
 StartTwo = Callable[[Mapping[str, Any]], Awaitable[tuple[GatewayProcess, RunningGateway]]]
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gateways in the test's event loop give one up sooner that says nothing."""
+    """Gateways in the test's event loop give one up sooner that says nothing. They wait for
+    Redis.
+    """
+    waits = sharing.RedisSharing.__init__.__kwdefaults__ or {}
+    monkeypatch.setitem(waits, "timeout_s", PATIENCE_S)
     monkeypatch.setattr(written, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "ALIVE_S", ALIVE_S)
     monkeypatch.setattr(sharing, "TICK_S", TICK_S)

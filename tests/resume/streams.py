@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tests.support.client import Head, RawClient, Response, request
 from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import PATIENCE_S
 
 EVENTS = [b'data: {"n": %d}\n\n' % n for n in range(1, 9)]
 BODY = b'{"model": "m", "stream": true}'
@@ -19,9 +20,11 @@ from gateway.stores.redis import watched
 from gateway.stores.redis.streams import sharing, written
 written.ALIVE_S = sharing.ALIVE_S = {ALIVE_S}
 watched.TICK_S = sharing.TICK_S = {TICK_S}
+sharing.RedisSharing.__init__.__kwdefaults__["timeout_s"] = {PATIENCE_S}
 """
 """Runs first in a gateway process: one that says nothing is given up sooner, for tests to be
-short. The fixture `impatient` does the same to gateways in the test's event loop.
+short. But Redis is waited for. The fixture `impatient` does the same to gateways in the test's
+event loop.
 """
 
 

@@ -34,7 +34,7 @@ from tests.support.upstream import (
     sse_reply,
     stepped_stream,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import asked_until, eventually
 
 
 @pytest.fixture
@@ -273,7 +273,10 @@ async def test_a_key_whose_request_came_to_nothing_is_free_again(
         upstream.script = broken
         for connection in upstream.connections:
             connection.close()
-        assert not (await ask(gateway, post(key))).clean_end
+        broken_off = await asked_until(  # not on a connection that was just closed
+            lambda: ask(gateway, post(key)), lambda answer: answer.status == 200
+        )
+        assert not broken_off.clean_end
         upstream.script = sse_reply(EVENTS)
         assert payload((await ask(gateway, post(key))).body) == EVENTS
 

@@ -30,6 +30,7 @@ _TLS = (
 """Options that the query of a rediss URL may contain, by redis-py's names."""
 _PORTS = {"": 6379, "cluster": 6379, "sentinel": 26379}
 """Default ports, by the word after the + of a URL's scheme."""
+_LAST_LOOK_S = 0.002
 UNREACHABLE = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 """Errors that mean that Redis does not answer. uvloop raises RuntimeError for a write to a
 connection that was lost a moment before, and redis-py lets it pass.
@@ -58,10 +59,21 @@ def answering() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def answering_within(timeout_s: float) -> AsyncIterator[None]:
-    """Context for calls of a client that may take this time. Raise StoreUnavailable."""
+    """Context for calls of a client that may take this time. Raise StoreUnavailable.
+
+    The reply may have arrived without being read, because this process was busy or stopped. So when
+    the time is over, the sockets are checked once more.
+    """
+    loop = asyncio.get_running_loop()
     with answering():
-        async with asyncio.timeout(timeout_s):
-            yield
+        async with asyncio.timeout(None) as limit:
+            over = loop.call_later(
+                timeout_s - _LAST_LOOK_S, lambda: limit.reschedule(loop.time() + _LAST_LOOK_S)
+            )
+            try:
+                yield
+            finally:
+                over.cancel()
 
 
 def connect(url: str, timeout_s: float) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +14,7 @@ from limits.errors import ConfigurationError
 
 from gateway.limiting.demand import Demand, Kind
 from gateway.store.records import StoreUnavailable
-from gateway.stores.redis.client import answering, connect, disconnect
+from gateway.stores.redis.client import answering, answering_within, connect, disconnect
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
 from tests.support.redis import Redis, StartRedis, free_port
@@ -52,6 +54,24 @@ async def test_a_connection_that_was_just_lost_counts_as_an_outage(start_redis: 
     await asyncio.sleep(0)  # uvloop closes its handle
     with pytest.raises(StoreUnavailable, match="closed"), answering():
         writer.writelines([b"PING\r\n"])  # as redis-py does
+
+
+async def test_a_reply_that_arrived_while_the_process_stood_still_is_read(
+    start_redis: StartRedis,
+) -> None:
+    client = connect((await start_redis()).url, 5.0)
+    answered = 0
+    for _ in range(5):
+        await client.ping()
+        with suppress(StoreUnavailable):  # Redis itself may be held up
+            async with answering_within(0.05):
+                asked = asyncio.ensure_future(client.ping())
+                for _ in range(6):  # sent by then
+                    await asyncio.sleep(0)
+                time.sleep(0.1)  # noqa: ASYNC251 -- as a collection of garbage, or a signal
+                answered += await asked
+    assert answered
+    await disconnect(client)
 
 
 # -- Sentinel and Cluster ----------------------------------------------------------------------
