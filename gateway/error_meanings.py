@@ -218,8 +218,8 @@ MEANINGS = (
     Meaning(
         401,
         "credential_expired",
-        "The credential of a WebSocket or an event stream expired, or that of a WebSocket was "
-        "revoked. It is sent as close code 3000, or as the last event",
+        "The credential of a WebSocket or an event stream expired or was revoked. It is sent as "
+        "close code 3000, or as the last event",
         "Get a token, and connect again",
     ),
     Meaning(

@@ -353,7 +353,9 @@ class StreamExpired(GatewayError):
 
 
 class CredentialExpired(RequestError):
-    """The credential of a session has expired or was revoked. Reported by a close code."""
+    """The credential of a session or a stream has expired or was revoked. Reported by a close code,
+    or as the last event.
+    """
 
     status = 401
     code = "credential_expired"

@@ -16,6 +16,7 @@ from gateway.load.overload import BACKLOG
 from gateway.process_state import ProcessState
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
+from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
 
@@ -40,6 +41,7 @@ class Server:
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
         self._servers: list[asyncio.Server] = []
+        self._revocation: RevocationCheck | None = None
         self._watching: asyncio.Task[None] | None = None
         """Watch over the files of the certificate."""
         self._retiring: set[asyncio.Task[None]] = set()
@@ -77,6 +79,8 @@ class Server:
             for each in sockets
         ]
         self.pulse.start()
+        self._revocation = RevocationCheck(self._listener)
+        self._revocation.start()
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the TLS context of the listener, and watch over its files. None without TLS. Raise
@@ -101,6 +105,8 @@ class Server:
         for each in self._servers:
             each.close()
         self.pulse.close()
+        if self._revocation is not None:
+            self._revocation.close()
         if self._watching is not None:
             self._watching.cancel()
         if self._listener is not None:

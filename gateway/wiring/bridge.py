@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from gateway.auth.provider import Provider
+from gateway.auth.validity import CredentialValidity
 from gateway.bridge.bridge import Bridge, BridgeOptions
 from gateway.bridge.messages import BridgePaths
 from gateway.client_connection import ClientConnection
@@ -22,7 +23,7 @@ from gateway.websocket.client_socket import ClientSocket
 from gateway.websocket.handshake import answer_of_ours, handshake_of
 from gateway.websocket.response import WebSocketResponse
 from gateway.wiring.resume import streams_path
-from gateway.wiring.websocket import CredentialValidity, session_options
+from gateway.wiring.websocket import session_options
 
 _KEPT_HEADERS = (
     "Host",

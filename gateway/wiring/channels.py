@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway.auth.provider import Provider
+from gateway.auth.validity import CredentialValidity
 from gateway.channels.channels import Channels
 from gateway.channels.link import LocalLink
 from gateway.channels.space import ChannelRetention, ChannelSpace
@@ -20,7 +21,7 @@ from gateway.request_body.reader import BodyReader
 from gateway.stores.makers import makers
 from gateway.wiring.limits import per_second
 from gateway.wiring.store import OpeningStore
-from gateway.wiring.websocket import CredentialValidity, session_options
+from gateway.wiring.websocket import session_options
 
 _UNLIMITED_BYTES = 2**63
 

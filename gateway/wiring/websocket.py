@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from gateway.auth.principal import Principal
 from gateway.auth.provider import Provider
+from gateway.auth.validity import CredentialValidity
 from gateway.bucket import TokenBucket
 from gateway.client_connection import ClientConnection
 from gateway.config import models
-from gateway.errors import AuthUnavailable
 from gateway.middleware.upgrade import Upgrade
 from gateway.request import Request
 from gateway.upstream.response import UpstreamResponse
@@ -67,30 +65,6 @@ def session_options(options: models.WebSocket) -> SessionOptions:
         messages=_messages(options.messages),
         lifetime_s=options.max_session,
     )
-
-
-class CredentialValidity:
-    """Credential validity of a session's caller, as its provider sees it now."""
-
-    def __init__(self, providers: Mapping[str, Provider], principal: Principal) -> None:
-        self._provider = providers.get(principal.provider)
-        self._principal = principal
-
-    def holds(self) -> bool:
-        """Tell whether the credential is still valid. If the provider cannot tell now, the
-        credential stays valid until it expires.
-        """
-        if self.left_s() <= 0 or self._provider is None:
-            return False
-        try:
-            return self._provider.stands(self._principal)
-        except AuthUnavailable:
-            return True
-
-    def left_s(self) -> float:
-        """Return the seconds until the credential expires; infinite if it does not."""
-        expires_at = self._principal.expires_at
-        return float("inf") if expires_at is None else expires_at - time.time()
 
 
 def _messages(rate: str | None) -> Callable[[], TokenBucket] | None:

@@ -203,7 +203,8 @@ class Route(Section):
     end_on_expiry: bool = Field(
         True,
         description="End an event stream with the error `credential_expired` when its caller's "
-        "credential expires, as WebSockets end; false: a stream that has begun goes on.",
+        "credential expires, or is revoked or suspended, as WebSockets end; false: a stream that "
+        "has begun goes on.",
     )
     max_stream: Duration | None = Field(
         None,
