@@ -138,6 +138,7 @@ ELSEWHERE = {
     "admin/holder_orders.py": "admin/test_holders_api.py",
     "admin/key_orders.py": "admin/test_keys_api.py",
     "auth/allowance.py": "auth/test_holders.py",
+    "middleware/own_usage.py": "wire/test_self_service.py",
     "cli/allowances.py": "cli/test_keys.py",
     "auth/provider.py": "auth/test_jwt.py",
     "limiting/demand.py": "stores/test_limits.py",

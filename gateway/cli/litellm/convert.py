@@ -17,6 +17,9 @@ from gateway.cli.litellm.reading import LiteLLMReader
 from gateway.cli.yaml_text import flow, quoted
 from gateway.dialects import DIALECTS
 
+_RETRIED = [500, 502, 503, 504]
+"""Answers of a backend after which LiteLLM asks it again."""
+
 
 class NotLiteLlm(Exception):
     """The text is not the configuration of a LiteLLM proxy. The message says why."""
@@ -115,6 +118,8 @@ def _served(name: str, upstream: str, backend: str) -> dict[str, Any]:
 
 
 def _upstream_lines(found: Findings) -> Iterator[str]:
+    # A deployment that fails is not asked again: the next one is.
+    rotated = {one.upstream for model in found.models.values() for one in model.deployments}
     yield ""
     yield "upstreams:"
     for upstream, name in found.upstream_names().items():
@@ -138,8 +143,11 @@ def _upstream_lines(found: Findings) -> Iterator[str]:
         timeouts = {"first_byte": upstream.first_byte, "total": upstream.total}
         if timeouts := {key: value for key, value in timeouts.items() if value}:
             yield f"    timeouts: {flow(timeouts)}"
-        if upstream.attempts is not None:
-            yield f"    retries: {flow({'attempts': upstream.attempts, 'post': True})}"
+        if upstream.dialect == "openai":
+            yield "    model_name: asked"
+        if upstream.attempts is not None and upstream not in rotated:
+            retries = {"attempts": upstream.attempts, "post": True, "statuses": _RETRIED}
+            yield f"    retries: {flow(retries)}"
         if found.balance and len(upstream.endpoints) > 1:
             yield f"    balance: {found.balance}"
 

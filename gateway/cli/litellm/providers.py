@@ -52,6 +52,16 @@ PROVIDERS: Mapping[str, LiteLLMProvider] = {
         "openai", "https://integrate.api.nvidia.com", "NVIDIA_NIM_API_KEY"
     ),
 }
+UNTRANSLATED: Mapping[str, tuple[str, ...]] = {
+    "anthropic": (
+        *("frequency_penalty", "presence_penalty", "repetition_penalty", "min_p", "seed", "n"),
+        *("logit_bias", "logprobs", "top_logprobs", "audio", "web_search_options"),
+    ),
+    "ollama": ("logit_bias", "logprobs", "top_logprobs", "n", "audio", "web_search_options"),
+}
+"""Parameters without a counterpart in a dialect, by its name. LiteLLM's `drop_params` leaves them
+out; the gateway refuses them, unless the model drops them.
+"""
 PLACEHOLDERS = frozenset(("", "none", "empty", "dummy", "fake", "fake-key", "not-needed", "na"))
 """Values of `api_key` for backends that ask for none."""
 VARIABLE = re.compile(r"os\.environ/(\w+)")

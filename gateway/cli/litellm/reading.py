@@ -17,6 +17,7 @@ from gateway.cli.litellm.findings import (
 from gateway.cli.litellm.providers import (
     PLACEHOLDERS,
     PROVIDERS,
+    UNTRANSLATED,
     VARIABLE,
     LiteLLMProvider,
     endpoint,
@@ -62,6 +63,7 @@ class LiteLLMReader:
         for name, deployments in groups.items():
             self._add_models(name, deployments)
         self._add_aliases()
+        self._drop_parameters()
         self._add_fallbacks()
         self._add_limits()
         for section, left in (
@@ -309,6 +311,19 @@ class LiteLLMReader:
                 self.found.note(f"{place} ({name})", "it names a model that was not converted")
             elif other != name and other not in model.fallbacks:
                 model.fallbacks.append(str(other))
+
+    def _drop_parameters(self) -> None:
+        """Let models drop the parameters that their backends do not have, as `drop_params` does."""
+        if self._settings.get("drop_params") is not True:
+            return
+        del self._settings["drop_params"]
+        for model in self.found.models.values():
+            upstreams = [model.upstream, *(one.upstream for one in model.deployments)]
+            dialects = {upstream.dialect for upstream in upstreams}
+            names = UNTRANSLATED.get(model.upstream.dialect, ())
+            if len(dialects) == 1 and names:
+                own = model.settings.get("parameters", {}).get("drop", [])
+                model.settings["parameters"] = {"drop": list(dict.fromkeys([*own, *names]))}
 
     def _add_limits(self) -> None:
         """Add the limits that are the same for every model. A limit cannot differ by model."""

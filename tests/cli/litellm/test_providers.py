@@ -6,7 +6,41 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.litellm.providers import PROVIDERS, endpoint
+from gateway.cli.litellm.providers import PROVIDERS, UNTRANSLATED, endpoint
+from gateway.dialects.anthropic import requests as anthropic
+from gateway.dialects.ollama import requests as ollama
+from gateway.dialects.openai.requests import read
+from gateway.dialects.translation.options import TranslationOptions
+from gateway.errors import RequestError
+
+PARAMETERS: dict[str, Any] = {
+    "audio": {"voice": "a", "format": "wav"},
+    "frequency_penalty": 1,
+    "logit_bias": {"1": 1},
+    "logprobs": True,
+    "max_completion_tokens": 5,
+    "metadata": {"a": "b"},
+    "min_p": 0.1,
+    "n": 2,
+    "parallel_tool_calls": False,
+    "prediction": {"type": "content", "content": "x"},
+    "presence_penalty": 1,
+    "prompt_cache_key": "x",
+    "reasoning_effort": "low",
+    "repetition_penalty": 1.1,
+    "safety_identifier": "x",
+    "seed": 1,
+    "service_tier": "auto",
+    "stop": ["x"],
+    "store": True,
+    "temperature": 0.5,
+    "top_k": 3,
+    "top_logprobs": 2,
+    "top_p": 0.5,
+    "user": "u",
+    "verbosity": "low",
+    "web_search_options": {"search_context_size": "low"},
+}
 
 
 @pytest.mark.parametrize(
@@ -42,3 +76,16 @@ def test_the_endpoint_is_what_stands_before_v1(
 def test_a_provider_with_a_key_has_an_address_or_is_azure() -> None:
     for name, provider in PROVIDERS.items():
         assert bool(provider.url) or not provider.variable or name == "azure"
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "ollama"])
+def test_parameters_that_are_dropped_are_those_that_cannot_be_translated(dialect: str) -> None:
+    writers = {"anthropic": anthropic.write, "ollama": ollama.write}
+    refused = set()
+    for name, value in PARAMETERS.items():
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], name: value}
+        try:
+            writers[dialect](read(body), TranslationOptions())
+        except RequestError:
+            refused.add(name)
+    assert refused == set(UNTRANSLATED[dialect])
