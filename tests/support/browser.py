@@ -39,6 +39,8 @@ class Opened:
         self.faults: list[str] = []
         self.expected: tuple[str, ...] = ()
         """Console messages that are allowed."""
+        self.others: tuple[str, ...] = ()
+        """Origins that the page may ask, besides its own."""
         self._context = context
 
     @classmethod
@@ -91,7 +93,8 @@ class Opened:
             self.faults.append(f"console: {message.text}")
 
     def asked(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.origin}/", "blob:", "data:")):
+        own = (f"{self.origin}/", "blob:", "data:", *(f"{one}/" for one in self.others))
+        if not request.url.startswith(own):
             self.faults.append(f"asked {request.url}")
 
 

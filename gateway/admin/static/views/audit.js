@@ -42,14 +42,14 @@ export const view = {
       }, kind === "csv" ? "CSV" : "JSON lines")))),
       problem && h("p", { class: "problem", role: "alert" }, problem),
       entries && !shown.kept && h("p", { class: "hint" }, "The store is the memory of this process: these entries are gone when it ends. The log has them, too."),
-      h("div", { class: "filters" },
+      h("div", { class: "filters roomy" },
         filter(context, "who", "Who", { "data-filter": "" }),
         filter(context, "action", "Action"),
         filter(context, "object", "Object"),
         choice(context, "result", "Result", [["", "every result"], ["done", "done"], ["refused", "refused"], ["failed", "failed"]]),
         moment(context, "since", "From"), moment(context, "until", "To")),
       !entries ? loading() : entries.length ? table("Audit log",
-        ["Time", "Who", "Action", "Object", "Result", "Change"], entries.map(row))
+        ["Time", "Who", "Action", "Result", "Change"], entries.map(row))
         : empty("No entry fits.", "Actions of operators, sign-ins and refused attempts are kept here."),
       shown.next && h("p", { class: "actions" }, h("button", { onclick: () => load(context, shown.next) }, "Older entries")),
       sessions(context),
@@ -90,8 +90,7 @@ function row(one) {
   return h("tr", { "data-key": one.id, "data-row": "", tabindex: "-1" },
     h("td", { class: "time" }, clock(one.at)),
     h("td", { class: "main-cell" }, one.who || "not known", h("span", { class: "why" }, [one.how !== "none" && one.how, one.role, one.address].filter(Boolean).join(" · "))),
-    h("td", { class: "main-cell" }, one.action.replaceAll("_", " ")),
-    h("td", { class: "main-cell" }, h("code", {}, one.object)),
+    h("td", { class: "main-cell" }, one.action.replaceAll("_", " "), h("span", { class: "why" }, h("code", {}, one.object))),
     h("td", {}, state(...RESULTS[one.result]), one.reason && h("span", { class: "why" }, one.reason)),
     h("td", { class: "main-cell" }, changes(one)));
 }
@@ -117,7 +116,7 @@ async function loadSessions(context) {
 
 function sessions(context) {
   if (!shown.sessions?.length) return null;
-  return h("section", { class: "card", "aria-label": "Sessions" }, h("h2", {}, "Sessions"),
+  return h("section", { class: "card", "aria-label": "Who is signed in" }, h("h2", {}, "Who is signed in"),
     table("Sessions", ["Operator", "Role", { text: "Address", class: "wide" }, "Since", "Ends in", { unseen: "Actions", class: "act" }],
       shown.sessions.map((one) => h("tr", { "data-key": one.id },
         h("td", { class: "main-cell" }, one.name, one.is_own && h("span", { class: "why" }, "this browser")),
