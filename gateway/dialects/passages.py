@@ -65,17 +65,17 @@ class Passage:
     """Text as it arrived."""
     kind: PassageKind
     role: str
-    """Role of its message; `system`, `user` or `assistant` where the API does not tell one."""
+    """Role of its message. If the API has none: `system`, `user` or `assistant`."""
     key: Hashable = None
-    """Identity of the text of which this is a piece, in an event."""
+    """Identity of the text that this is a piece of, in an event."""
     repeats: bool = False
-    """True in an event that repeats text which earlier events have told piece by piece."""
+    """True in an event that repeats the text of earlier events."""
 
 
 @dataclass(slots=True)
 class _SearchPlace:
-    """Position during the search; nothing changes one. (To freeze it would triple the cost of an
-    event.) `names` are the members that hold texts.
+    """Position of the search in a document. `names` are the members that hold texts. It is not
+    changed; a frozen class would triple the cost of an event.
     """
 
     names: frozenset[str]

@@ -43,8 +43,8 @@ class Hooked:
 
     @property
     def is_changed(self) -> bool:
-        """True if a text differs from the one that arrived. Raise TypeError for one that is no
-        text.
+        """True if a text differs from the one that arrived. Raise TypeError if a hook set a text
+        to another type.
         """
         for passage in self.passages:
             if passage.text is not passage.original and passage.text != passage.original:
@@ -53,7 +53,7 @@ class Hooked:
 
     @property
     def changes(self) -> dict[int, str]:
-        """Changed texts by their index. Raise TypeError for one that is no text."""
+        """Changed texts by their index. Raise TypeError if a hook set a text to another type."""
         return {
             index: checked_text(passage.text)
             for index, passage in enumerate(self.passages)
@@ -61,7 +61,7 @@ class Hooked:
         }
 
     def state(self) -> object:
-        """Return the state that `restore` takes: a hook that fails must change nothing."""
+        """Return the state for `restore`, which undoes the changes of a hook that fails."""
         return [passage.text for passage in self.passages]
 
     def restore(self, state: Any) -> None:
@@ -71,8 +71,8 @@ class Hooked:
 
 
 def checked_text(text: object) -> str:
-    """Return a text that a hook has set. Raise TypeError if it is none, or holds half a
-    character.
+    """Return a text that a hook has set. Raise TypeError if it is not a str, or contains a lone
+    surrogate.
     """
     if not isinstance(text, str):
         raise TypeError("a hook set a text to something else")
@@ -150,8 +150,8 @@ class Edit:
 
 
 class TextWindow:
-    """Text of one passage that is held back until it is judged: a part of a streamed answer, or a
-    whole passage of an answer that is no stream.
+    """Text to judge, held back until then: a part of one passage of a streamed answer, or a whole
+    passage of another answer.
     """
 
     __slots__ = ("before", "edits", "exchange", "held_chars", "is_final", "kind", "text")
@@ -173,7 +173,7 @@ class TextWindow:
 
     def replace(self, start: int, end: int, text: str) -> None:
         """Replace the characters from `start` to `end`. Edits must not overlap. Raise ValueError,
-        or TypeError if `text` is no text.
+        or TypeError if `text` is not a str.
         """
         if not 0 <= start <= end <= len(self.text):
             raise ValueError("an edit outside of the window")

@@ -1,7 +1,7 @@
-"""A hook with what the configuration says of it: its timeout, and what its failure means.
+"""Hook with its configured timeout and failure mode.
 
-A hook is code from outside and may raise anything. Its failure is logged without content, counted,
-and either lets pass what it should have judged, or refuses it.
+A hook is code from outside and may raise anything. A failure is logged without content, and
+counted. If the hook fails open, the content passes unchanged; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL_AT_ONCE = 0
 
 
 class HookPhase(StrEnum):
-    """Kind of what a hook judges."""
+    """Kind of content that a hook judges."""
 
     REQUEST = "request"
     ANSWER = "answer"
@@ -68,15 +68,15 @@ Method = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class HookSinks:
-    """Registry that counts the calls of hooks, and the report of failures."""
+    """Destinations of the counts and failures of hooks."""
 
     registry: Registry | None
     report: Callable[[str, str, str, str], None]
-    """Called with the hook, the route, the phase, and what happened."""
+    """Called with the hook, the route, the phase, and the failure."""
 
 
 class GuardedHook:
-    """A hook of one route."""
+    """Hook of one route."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class GuardedHook:
         is_open: bool,
         sinks: HookSinks,
     ) -> None:
-        """`is_open`: its failure lets everything pass."""
+        """`is_open`: content passes unchanged if the hook fails."""
         self.name = name
         self.hook = hook
         self.is_open = is_open
@@ -98,7 +98,7 @@ class GuardedHook:
         self.on_window: Method | None = getattr(hook, "on_window", None)
         self.window_chars: int = getattr(hook, "window", ALL_AT_ONCE)
         self.holds: bool = getattr(hook, "holds", True)
-        """False: windows are judged while their text is sent."""
+        """True if text is held back until it is judged; otherwise it is judged while it is sent."""
         self._route = route
         self._timeout_s = timeout_s
         self._sinks = sinks
@@ -112,10 +112,11 @@ class GuardedHook:
         return self.on_answer is not None or self.on_window is not None
 
     def call(self, phase: HookPhase, method: Method, subject: Subject) -> Awaitable[None] | None:
-        """Call a method of the hook, and return what is to be waited for, if anything.
+        """Call a method of the hook. Return an awaitable if the hook has to be waited for,
+        otherwise None.
 
-        Raise ContentRefused, HookUnavailable, or another GatewayError that the hook raises; so does
-        what is returned.
+        The call and the awaitable raise ContentRefused, HookUnavailable, or another GatewayError
+        that the hook raises.
         """
         began = time.perf_counter()
         before = subject.state()
@@ -131,8 +132,8 @@ class GuardedHook:
         return self._wait(phase, result, subject, before, began)
 
     def failed(self, phase: HookPhase, why: str) -> None:
-        """Note that something cannot be shown to the hook. Raise HookUnavailable, unless failures
-        let pass.
+        """Report content that cannot be shown to the hook. Raise HookUnavailable unless the hook
+        fails open.
         """
         self._count(phase, _Outcome.ERROR, time.perf_counter())
         self._report(phase, why)
@@ -140,8 +141,8 @@ class GuardedHook:
             raise HookUnavailable(reason=f"hook '{self.name}': {why}")
 
     async def close(self) -> None:
-        """Call the hook's own `close`, if it has one: its configuration was replaced, or the
-        gateway stops. A failure is reported.
+        """Call the hook's own `close`, if it has one. A failure is reported. Called when the
+        configuration was replaced, and when the gateway stops.
         """
         close: Callable[[], Any] | None = getattr(self.hook, "close", None)
         if close is None:
@@ -179,7 +180,9 @@ class GuardedHook:
         *,
         timed_out: bool = False,
     ) -> None:
-        """Turn what a hook raised into the outcome of the call."""
+        """Handle an exception of a hook: count and report it. Raise the error of the request,
+        unless the hook fails open.
+        """
         trace = subject.exchange.trace
         if isinstance(exc, Refused):
             self._count(phase, _Outcome.REFUSED, began)
@@ -227,11 +230,11 @@ class GuardedHook:
 
 
 class HookError(Exception):
-    """A built-in hook cannot judge. The message holds no content, so that it may be logged."""
+    """Failure of a built-in hook. The message contains no content, so it may be logged."""
 
 
 def _without_content(exc: Exception) -> str:
-    """Return the type of an exception and where it was raised: its message may hold content."""
+    """Return the type and place of an exception, without its message, which may hold content."""
     if isinstance(exc, HookError):
         return str(exc)
     trace = exc.__traceback__

@@ -1,8 +1,8 @@
-"""Stages of a streamed answer, one for each hook: an event goes in, and those that may be sent now
-come out, in their order.
+"""Stages of a streamed answer, one for each hook. A stage takes events, and returns those that may
+be sent, in order.
 
-A stage answers at once where its hook does. Otherwise it returns an awaitable, and is given no
-other event before that is done.
+A stage returns at once if its hook does. Otherwise it returns an awaitable, and gets the next event
+when that is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Judged = Sequence[tuple[Hashable, TextWindow]]
 
 
 class HookStage(Protocol):
-    """Part of one hook in a stream."""
+    """Stage of one hook in a stream."""
 
     @property
     def held(self) -> Sequence[HookedEvent]:
@@ -34,11 +34,11 @@ class HookStage(Protocol):
         """Return the events that may be sent. Raise what `GuardedHook.call` raises."""
 
     def flush(self) -> Released:
-        """Return the rest, at the end of the stream."""
+        """Return the events that are still held, at the end of the stream."""
 
     def attach(self, fail: Callable[[GatewayError], None]) -> None:
-        """Take part in a stream, which `fail` ends. Called again if another backend continues the
-        answer.
+        """Join a stream; `fail` ends it with an error. Called again if another backend continues
+        the answer.
         """
 
     def close(self) -> None:

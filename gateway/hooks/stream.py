@@ -1,10 +1,9 @@
-"""Streamed answer on its way through hooks: the sink of a response, and the source of the response
-that is relayed instead. So everything behind it (usage, recording, kept streams, compression, the
-client) sees only what was judged.
+"""Streamed answer that passes the hooks of its route. It is the sink of the backend's response and
+the source of the response that is relayed instead, so usage, recording, kept streams, compression
+and the client see only judged events.
 
-While no hook has to wait, events pass in the call that brings them. When one waits, a task goes
-through the events in order; those that arrive meanwhile are queued, and the source is paused when
-too many are.
+Events pass in the call that brings them, unless a hook has to wait. Then a task passes the events
+in order, new ones are queued, and the source is paused once the queue is full.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class HookedStream:
         self._take(events)
 
     def finish(self, error: GatewayError | None) -> None:
-        """End of the source."""
+        """Note the end of the source, with its error if it broke off."""
         if self._over or self._ended:
             return
         rest = self._splitter.flush()
@@ -95,12 +94,12 @@ class HookedStream:
         return self._raw.silent_s
 
     def pause(self) -> None:
-        """Pause: the reader is slower."""
+        """Pause the source, because the reader is too slow."""
         self._reader_paused = True
         self._hold()
 
     def resume(self) -> None:
-        """Resume after a pause."""
+        """Resume the source after a pause."""
         self._reader_paused = False
         self._hold()
 
@@ -160,7 +159,7 @@ class HookedStream:
                 self._raw.resume()
 
     def _drain(self) -> None:
-        """Pass the queued events on, until a hook waits."""
+        """Pass the queued events through the hooks, until one has to wait."""
         sent: list[bytes] = []
         try:
             while self._queue:
@@ -195,7 +194,7 @@ class HookedStream:
         self._task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """End the stream if the task failed by a mistake: nothing else would."""
+        """End the stream if the task failed unexpectedly, since nothing else ends it."""
         exc = None if task.cancelled() else task.exception()
         if exc is not None:
             self._task = None
@@ -205,7 +204,7 @@ class HookedStream:
             )
 
     async def _work(self, waiting: Awaitable[list[HookedEvent]], *, is_last: bool) -> None:
-        """Wait for a hook, then go on with the queue."""
+        """Wait for a hook, then pass the rest of the queue."""
         try:
             made = await waiting
         except GatewayError as exc:
@@ -252,7 +251,7 @@ class HookedStream:
         return following if isinstance(following, list) else await following
 
     def _flushed(self, at: int) -> list[HookedEvent] | Awaitable[list[HookedEvent]]:
-        """Return what the stages from `at` on still hold."""
+        """Return the events that the stages from `at` on still hold."""
         released: list[HookedEvent] = []
         for number in range(at, len(self._stages)):
             rest = self._stages[number].flush()

@@ -1,7 +1,7 @@
-"""Windows of a streamed answer: events are held until the text in them is judged, and then sent in
-their order. Values in, values out: no I/O.
+"""Windows of a streamed answer. Events are held until their text is judged, and are then sent in
+order. Values in, values out: no I/O.
 
-Each text of a stream (one for each choice, content block or tool call) has windows of its own.
+Each text of a stream (one for each choice, content block or tool call) has its own windows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Text:
 
     @property
     def is_known(self) -> bool:
-        """True if all that was sent of it is kept."""
+        """True if the whole text that was sent is kept."""
         return 0 < self.sent_chars <= _KEPT_CHARS
 
 
@@ -61,7 +61,7 @@ class WindowBuffer:
         self._held: deque[HookedEvent] = deque()
         self._held_bytes = 0
         self._fresh = 0
-        """Characters that no window has held yet."""
+        """Number of characters that were in no window yet."""
         self._texts: dict[Hashable, _Text] = {}
 
     @property
@@ -108,8 +108,8 @@ class WindowBuffer:
         ]
 
     def release(self, judged: Sequence[tuple[Hashable, TextWindow]]) -> list[HookedEvent]:
-        """Return the events that may be sent, with the edits of these windows: all those in front
-        of the first with text that a window holds back.
+        """Apply the edits of these windows. Return the events that may be sent: those in front of
+        the first event whose text is still held back.
         """
         windows = dict(judged)
         crowded = self._held_bytes > _HELD_CAP_BYTES
@@ -124,13 +124,13 @@ class WindowBuffer:
         return self._released(count, windows)
 
     def passing(self) -> list[HookedEvent]:
-        """Return the events in front of the first with unjudged text."""
+        """Return the held events, if none of them has text to judge."""
         if any(text.pieces for text in self._texts.values()):
             return []
         return self._released(len(self._held), {})
 
     def sent_as(self, original: str) -> str | None:
-        """Return what was sent of a text, from its original; None if it is not known."""
+        """Return the text that was sent for an original text; None if it is not known."""
         for text in self._texts.values():
             if (
                 text.is_known
@@ -141,7 +141,7 @@ class WindowBuffer:
         return None
 
     def _releasable(self, windows: dict[Hashable, TextWindow], limits: dict[Hashable, int]) -> int:
-        """Return how many events may be sent. No edit may be split between those and the rest."""
+        """Return the number of events that may be sent, so that no edit is split."""
         ends = dict.fromkeys(windows, 0)
         best = 0
         for number, event in enumerate(self._held, 1):

@@ -26,7 +26,7 @@ class AnswerForms:
     text: str
     """Text of all choices."""
     messages: list[dict[str, Any]]
-    """One message for each choice, in the form of OpenTelemetry's GenAI conventions."""
+    """Messages in the form of OpenTelemetry's GenAI conventions, one for each choice."""
     body: dict[str, Any] | None
     """Assembled answer in the caller's API; None if it cannot be assembled."""
 

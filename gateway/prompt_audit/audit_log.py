@@ -33,13 +33,13 @@ _T = TypeVar("_T")
 
 
 class RecordResult(StrEnum):
-    """What became of a record."""
+    """Outcome of a record."""
 
     WRITTEN = "written"
     DROPPED = "dropped"
     """The queue was full, or the process stopped."""
     FAILED = "failed"
-    """It could not be made."""
+    """The record could not be made."""
 
 
 class WaitingRecord(Protocol):
@@ -111,7 +111,7 @@ class Destination:
 
     @property
     def reason(self) -> str | None:
-        """Why it does not work; None if it does."""
+        """Reason of the failure; None if the destination works."""
         return next(iter(self._reasons.values()), None)
 
     def failed(self, what: str, why: str) -> None:

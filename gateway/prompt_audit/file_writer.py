@@ -20,12 +20,12 @@ from gateway.prompt_audit.line_file import LineWriter
 
 
 class Sync(Enum):
-    """When data is forced to the disk (fsync)."""
+    """Moment at which data is forced to the disk (fsync)."""
 
     BATCH = "batch"
-    """After each batch of records."""
+    """Each batch of records, as it is written."""
     CLOSE = "close"
-    """When a file is closed."""
+    """Each file, as it is closed."""
     NEVER = "never"
 
 

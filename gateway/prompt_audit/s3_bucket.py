@@ -34,7 +34,7 @@ class BucketFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BucketOptions:
-    """Where a bucket is, and how it is reached."""
+    """Address and credentials of a bucket."""
 
     endpoint: str
     """URL of the service, without the bucket."""

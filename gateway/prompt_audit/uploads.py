@@ -20,7 +20,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Bucket(Protocol):
-    """Where files are uploaded."""
+    """Destination of files."""
 
     async def put(self, name: str, file: BinaryIO, size_bytes: int, sha256: str) -> None:
         """Put an object. Raise BucketFailed."""

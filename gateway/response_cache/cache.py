@@ -29,7 +29,7 @@ class Landing:
     """End of a request that others wait for."""
 
     answer: StoredAnswer | None
-    """Its answer; None if it cannot be shared."""
+    """Answer of the request; None if it cannot be shared."""
     leads_on: bool = False
     """True if one of those who wait has to be sent, and the others wait for that one: the client
     has left, which says nothing of the answer.

@@ -36,7 +36,7 @@ class LeadState(Enum):
 
     LEADS = "leads"
     FOLLOWS = "follows"
-    """Another request leads."""
+    """The lead belongs to another request."""
     FAILED = "failed"
     """The request that led has just ended without an answer to share."""
 

@@ -1,4 +1,4 @@
-"""How one request uses the cache, and the copy of its answer while it is sent."""
+"""Use of the response cache by one request, and the copy of its answer while it is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CacheUse:
         self.leads = False
         """True if other requests with the same key wait for this one."""
         self.served: str | None = None
-        """Model that was to serve the request when its key was made, if it is a fallback."""
+        """Fallback model that was chosen when the key was made; None for the model itself."""
         self.fields: Sequence[tuple[str, str]] = ()
         """Header fields of the answer to store."""
         self.is_stream = False
@@ -57,9 +57,7 @@ class CacheUse:
         self._size: int | None = None
 
     def collect(self, most_bytes: int, size: int | None) -> None:
-        """Begin to copy the body, which has `most_bytes` at most; exactly `size` if that is
-        known.
-        """
+        """Begin to copy the body, up to `most_bytes`. `size` is its exact size, if known."""
         self._pieces = []
         self._room = most_bytes
         self._size = size

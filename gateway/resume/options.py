@@ -25,10 +25,10 @@ class ResumeOptions:
     responses: bool
     """True if callers speak OpenAI's dialect, whose Responses API has its own way to reconnect."""
     own_background: bool
-    """True if only the gateway handles background streams; the upstream is not told of them."""
+    """True if the gateway handles background streams itself, without telling the upstream."""
     refuses: bool
-    """True if requests are refused without the store, instead of served as streams that cannot be
-    resumed.
+    """True if requests are refused while the store does not answer; otherwise their streams are
+    kept in memory.
     """
     continues: bool
     """True if another process continues a stream whose process dies."""

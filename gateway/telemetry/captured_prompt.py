@@ -40,7 +40,7 @@ class CapturedPrompt:
         """Body of the request, as the hooks left it; None if it is not kept."""
         self.content_type = ""
         self.left_out: str | None = None
-        """Why the body of the request is not kept."""
+        """Reason for which the body of the request is not kept."""
         self.answer_type = ""
         """Content type of the answer; empty if none is kept."""
         self.answer_coding = ""

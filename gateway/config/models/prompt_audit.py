@@ -90,7 +90,7 @@ class AuditEncryption(Section):
 
 
 class AuditRotation(Section):
-    """When a file is closed and another one begins."""
+    """Size and age at which a file is closed, and another one begins."""
 
     size: Size = Field(
         64 * 1024**2, ge=64 * 1024, le=5 * 1024**3, description="Size after which it is closed."
