@@ -25,7 +25,7 @@ class BudgetState(Document):
     budget: str
     """The budget as it was set, such as `500 USD/month`."""
     used: float
-    """What is used or reserved of it, in the unit of the budget."""
+    """Amount used or reserved, in the unit of the budget."""
     size: float
     unit: str
     """`tokens`, or a currency."""

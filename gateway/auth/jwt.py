@@ -99,6 +99,8 @@ class JwtProvider:
         self._verified_characters = 0
         self.epoch: object = object()
         """Changes when tokens that were verified have to be verified again; see `recall`."""
+        self._teams_version = _NOT_JOINED
+        """Version of the teams and users that the epoch is of."""
         keys.changed = self.forget
 
     @property
@@ -131,6 +133,9 @@ class JwtProvider:
         """Tell whether `verify_now` would return this principal again, without the token. `epoch`
         is that of the time when it did.
         """
+        if self._teams is not None and self._teams.version != self._teams_version:
+            self._teams_version = self._teams.version
+            self.epoch = object()
         return (
             epoch is self.epoch
             and self._keys.current()

@@ -1,4 +1,4 @@
-"""What the records of a team and a user mean for a caller: refusal, models and allowances.
+"""Refusal, models and allowances of a caller, by the records of its team and user.
 
 The callers are those with API keys, and those with tokens whose issuer names teams.
 """
@@ -91,7 +91,7 @@ def grants_of(
 
 @dataclass(frozen=True, slots=True)
 class TeamClaim:
-    """How the claims of a token name the caller's team."""
+    """Claim of a token that names the caller's team."""
 
     name: str
     """Name of the claim: its value is a text or a list."""

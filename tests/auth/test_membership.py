@@ -149,6 +149,21 @@ async def test_a_change_of_team_or_user_reaches_tokens_that_were_verified_before
     provider.close()
 
 
+async def test_a_caller_is_not_recalled_after_a_change_of_a_team_or_user() -> None:
+    records = MemoryRecords()
+    await holders.put(records, SEARCH)
+    provider = started(records, TeamClaim("team", {}))
+    text = token(team="search")
+    await until(provider, text, "Principal(")
+    provider.recall(await provider.verify(text), provider.epoch)  # of the first reading
+    principal, epoch = await provider.verify(text), provider.epoch
+    assert provider.recall(principal, epoch)
+    await holders.put(records, SEARCH.model_copy(update={"suspended": NOW}))
+    await until(provider, text, "The team of the token is suspended")
+    assert not provider.recall(principal, epoch)
+    provider.close()
+
+
 async def test_of_a_list_of_groups_the_first_that_is_a_team_counts() -> None:
     records = MemoryRecords()
     for holder in (SEARCH, ADS):
