@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from tests.channels.clients import (
 from tests.support.client import End, ask
 from tests.support.gateway import StartGatewayProcess
 from tests.support.tokens import Auth
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, settled
 
 FOLLOWERS = 12
 """Followers, of which each worker gets some."""
@@ -111,9 +110,8 @@ async def test_followers_stay_when_the_worker_that_keeps_the_channel_dies(
         pid = gateway.worker_pids[0]
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: not is_running(pid))
-        for _ in range(3):  # the loop looks at the sockets in between
-            await asyncio.sleep(0.01)
         everybody = [one for some in readers.values() for one in some]
+        await settled(lambda: sum(reader.client.end is not End.OPEN for reader in everybody))
         alive = [reader for reader in everybody if reader.client.end is End.OPEN]
         assert alive
         # Until its successor listens, requests for its channels are refused.

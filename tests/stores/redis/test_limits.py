@@ -23,7 +23,7 @@ from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.redis.limits import RedisLimits
 from tests.support.figures import Report, percentile
 from tests.support.redis import Redis, SlowLink, StartRedis
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, asked_until
 
 _KEYS = "return cjson.encode(redis.call('KEYS', '*'))"
 MIB = 1024 * 1024
@@ -68,13 +68,13 @@ async def decided(store: Store, demands: list[Demand]) -> LimitVerdict:
 
 async def reached(store: GuardedStore) -> None:
     """Return once the store itself has decided: on a busy machine, it may be late at first."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            without = store.without
-            await store.decide([take("k")], OPEN)
-            if store.without == without:
-                return
-            await asyncio.sleep(0.001)
+
+    async def decides() -> bool:
+        before = store.without
+        await store.decide([take("k")], OPEN)
+        return store.without == before
+
+    await asked_until(decides, bool)
 
 
 async def decisions(store: GuardedStore, count: int) -> list[float]:

@@ -92,7 +92,7 @@ class Journal:
     def take_over(self, log: StreamLog, terms: StreamTerms, epoch: int) -> None:
         """Write what follows the events of the log, which are in Redis."""
         written = self._written[log.id] = WrittenStream(log, terms, epoch)
-        written.sent, written.first = log.last, log.first
+        written.continues()
 
     @property
     def unopened(self) -> int:

@@ -57,6 +57,7 @@ class WrittenStream:
         "epoch",
         "finished",
         "first",
+        "is_there",
         "log",
         "refreshed_at",
         "replaces",
@@ -81,12 +82,19 @@ class WrittenStream:
         """Start again: nothing is written."""
         self.sent = 0
         self.first = 1
+        self.is_there = False
+        """True if Redis has the events written so far. Else the next entry makes the stream."""
         self._entries = 0
         """Number of entries that Redis has at least."""
         self.replaces = False
         """True if entries in Redis are removed before the next is written."""
         self.refreshed_at = float("-inf")
         self._saved = self._terms.saved
+
+    def continues(self) -> None:
+        """Go on behind the events of the log, which are in Redis."""
+        self.sent, self.first = self.log.last, self.log.first
+        self.is_there = self.sent > 0
 
     def lacks_some(self, count: int) -> bool:
         """Compare with the number of entries in Redis. Return True if some are missing: all of them
@@ -107,7 +115,8 @@ class WrittenStream:
         number, _, end = last.partition(b"-")
         self.sent = min(int(number), self.log.last)
         self.finished = end == b"1"
-        if not self.sent:
+        self.is_there = self.sent > 0
+        if not self.is_there:
             self.begin_anew()
         return not self.finished
 
@@ -132,13 +141,13 @@ class WrittenStream:
         count = len(entries)
         if self.replaces:
             pipeline.execute_command("DEL", name)
-        elif self.sent and entries and (ends or now - self._counted_at > _COUNTED_S):
+        elif self.is_there and entries and (ends or now - self._counted_at > _COUNTED_S):
             self._counted_at = now
             counted = len(pipeline)
             pipeline.execute_command("XLEN", name)
-        if due or ends or (entries and not self.sent):
+        if due or ends or (entries and not self.is_there):
             # The first entry makes the stream, so it has to know who runs it.
-            first = () if self.sent or not entries else entries.pop(0)
+            first = () if self.is_there or not entries else entries.pop(0)
             if due:
                 life = ("PX", int(ALIVE_S * 1000), "NX")  # the tick renews it
                 pipeline.execute_command("SET", keys.alive(process), NO_BEAT, *life)
@@ -178,6 +187,7 @@ class WrittenStream:
         trimmed = share.first != self.first
         self._entries = 0 if trimmed else self._entries + share.entries
         self.replaces = False
+        self.is_there = self.is_there or share.entries > 0
         self.sent, self.first = share.sent, share.first
         self.finished, self.refreshed_at = share.finished, share.refreshed_at
         if share.checked is not None:

@@ -16,6 +16,7 @@ from tests.resume.streams import (
     numbers,
     payload,
     post,
+    stream_id,
 )
 from tests.stores.redis.streams.shared import config
 from tests.support.client import RawClient
@@ -23,6 +24,7 @@ from tests.support.gateway import StartGateway, StartGatewayProcess
 from tests.support.redis import Redis
 from tests.support.upstream import (
     ScriptedUpstream,
+    sse_reply,
 )
 from tests.support.waiting import asked_until
 
@@ -118,3 +120,23 @@ async def eventually_there(redis: Redis, name: str, number: int) -> None:
         lambda: redis.command("XRANGE", name, f"{number}-0", f"{number}-0"),
         lambda reply: reply == b"*1\r\n",
     )
+
+
+async def test_a_stream_that_has_dropped_events_is_written_again_from_the_next_one(
+    redis: Redis, start_gateway: StartGateway
+) -> None:
+    events = [b"data: %d %b\n\n" % (number, b"x" * 65_536) for number in range(12)]
+    async with ScriptedUpstream(sse_reply(events)) as upstream:
+        one, two = [
+            await start_gateway(config(upstream, redis, max_bytes="512KiB")) for _ in range(2)
+        ]
+        stream = stream_id(await ask(one, post()))
+        await redis.command("FLUSHALL")
+        last = f"Last-Event-ID: {stream}.{len(events) - 1}"
+        again = await asked_until(
+            lambda: ask(two, follow(stream, last)), lambda answer: answer.status == 200
+        )
+        log = one.server.runtime.streams.local(stream)
+        assert log is not None
+        assert log.first > 1
+    assert payload(again.body) == events[-1:]
