@@ -93,6 +93,7 @@ class Runtime:
                 "endpoint", upstream=name, endpoint=endpoint.key, state=health.value, reason=why
             ),
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
+            lambda name, text: logger.warning("waking", upstream=name, reason=text),
         )
         loaded = plugins(config, faults)
         self.hooks: Hooks = hooks(

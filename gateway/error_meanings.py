@@ -466,6 +466,12 @@ MEANINGS = (
     ),
     Meaning(
         503,
+        "upstream_waking",
+        "The backend scales from zero, and did not start within `wake.max_wait`",
+        "Retry after the given time; see [Scale from zero](model-discovery.md#scale-from-zero)",
+    ),
+    Meaning(
+        503,
         "upstream_unavailable",
         "There is no endpoint: none was discovered, or all are drained",
         "Retry; look at the backend",

@@ -732,6 +732,15 @@ class UpstreamToldError(UpstreamError):
             self.code = code
 
 
+class UpstreamWaking(Unavailable):
+    """The backend scales from zero, and did not start in time."""
+
+    default_message = "The model backend is starting. Retry after the given time."
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(code="upstream_waking", retry_after_s=retry_after_s)
+
+
 class UpstreamBusy(Unavailable):
     """No endpoint of the backend had capacity in time, or too many requests already wait for
     one.

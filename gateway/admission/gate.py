@@ -93,10 +93,11 @@ class Gate:
         priority: int = 0,
         weight: float = 1.0,
         patience_s: float | None = None,
+        least_s: float = 0.0,
         told: Callable[[QueuePlace], None] | None = None,
     ) -> int:
         """Enter, if necessary after waiting, for `patience_s` seconds at most. Call `leave` after
-        success.
+        success. `least_s` replaces a shorter longest wait of the options.
 
         If the request has to wait, `told` is called with its place. Return the number of requests
         that were ahead. Raise QueueFull or QueueTimeout.
@@ -111,7 +112,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._turns[id(entry)] = turn
-        longest_s = options.max_wait_s
+        longest_s = max(options.max_wait_s, least_s)
         if patience_s is not None:
             longest_s = min(longest_s, patience_s)
         if told is not None:

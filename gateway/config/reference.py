@@ -74,6 +74,8 @@ _ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`upstreams.NAME.discover`", models.Discover),
     ("`upstreams.NAME.discover_models`", models.ModelDiscovery),
     ("`upstreams.NAME.discover_models.settings.PATTERN`", models.ModelSettings),
+    ("`upstreams.NAME.wake`", models.WakeSettings),
+    ("`upstreams.NAME.wake.request`", models.WakeRequestSettings),
     ("`upstreams.NAME.timeouts`", models.UpstreamTimeouts),
     ("`upstreams.NAME.balance`, `models.NAME.balance`", models.HashKey),
     ("`upstreams.NAME.health`", models.HealthCheck),

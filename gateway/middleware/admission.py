@@ -81,11 +81,14 @@ class Admission:
         started = time.perf_counter()
         mark = exchange.trace.begin("admission") if exchange.trace is not None else None
         early = exchange.early
+        target = exchange.target
+        assert target is not None
         try:
             ahead = await gate.enter(
                 tenant,
                 priority=self._shares.priorities.get(tier or "", 0),
                 weight=self._shares.weights.get(tenant, 1.0),
+                least_s=target.upstream.wait_for_start_s,
                 patience_s=None if exchange.deadline is None else exchange.deadline - started,
                 told=None if early is None else early.queued,
             )

@@ -12,6 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, cast
 
@@ -30,6 +31,7 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
     UpstreamTotalTimeout,
+    UpstreamWaking,
 )
 from gateway.exchange import Exchange
 from gateway.pending import Answer, Pending
@@ -43,12 +45,15 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.quota import LONGEST_PAUSE_S, pause_after_s, retry_after_s, used_up_s
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
+from gateway.upstream.waking import Waking
 
 if TYPE_CHECKING:
     from gateway.telemetry.traces.recording import Trace
 
 _PATIENT_S = 5.0
 """The longest Retry-After that is waited for if no other endpoint is left."""
+_SHORTEST_START_S = 1.0
+"""The shortest wait for a start, of a request that has waited in a queue for longer."""
 _SOONEST_HEDGE_S = 0.01
 """The shortest hedge delay. uvloop's timers count milliseconds: a p95 below one would hedge every
 request.
@@ -57,6 +62,16 @@ request.
 
 Finish = Callable[[Request, UpstreamResponse], Result]
 """What makes the response for the client from the one that was chosen."""
+
+
+@dataclass(slots=True)
+class _StartWait:
+    """Wait of a request for a backend that scales from zero."""
+
+    until: float
+    """Time by which the backend has to have started, in `time.perf_counter` seconds."""
+    turn: asyncio.Future[None] | None = None
+    """Turn to try whether it has."""
 
 
 class Attempts(Pending):
@@ -76,6 +91,7 @@ class Attempts(Pending):
         "_lacking",
         "_left",
         "_retries",
+        "_start",
         "_tried",
         "_uploading",
         "body",
@@ -109,6 +125,7 @@ class Attempts(Pending):
         self.streamed = False
         """True if the body is not in memory: it is sent while it arrives, so only once."""
         self._uploading = False
+        self._start: _StartWait | None = None
         self._lacking: tuple[Endpoint, ...] = ()
         """Endpoints that do not have the model, so that no round asks them."""
         if body is None and request.body_exists:
@@ -137,6 +154,9 @@ class Attempts(Pending):
         """
         retries = self._retries
         if self._deadline is not None or ((retries.post or retries.hedge) and self._awaits_body):
+            return False
+        waking = self.target.upstream.waking
+        if waking is not None and waking.is_waking:
             return False
         endpoint = self.target.upstream.acquire_now(self._hint, self._tried)
         if endpoint is None:
@@ -284,6 +304,10 @@ class Attempts(Pending):
         """
         upstream = self.target.upstream
         while True:
+            waking = self._upstream.waking
+            if waking is not None and waking.is_waking:
+                await self._wait_for_start(waking)
+                self._tried = [*self._lacking]
             endpoint = upstream.acquire_now(self._hint, self._tried)
             if endpoint is None:
                 patience_s = self._patience_s()
@@ -301,6 +325,49 @@ class Attempts(Pending):
             self._left -= 1
             self._tried = [*self._lacking]
             await asyncio.sleep(pause_s)
+
+    async def _wait_for_start(self, waking: Waking) -> None:
+        """Wait until the backend has started, or until this request may try whether it has. Raise
+        UpstreamWaking, UpstreamBusy or UpstreamTotalTimeout.
+        """
+        now, exchange = time.perf_counter(), self.request.exchange
+        start = self._start
+        if start is None:
+            exchange.at_end(self._end_turn)
+            queued_s = 0.0 if exchange.queued is None else exchange.queued.seconds
+            most_s = waking.options.max_wait_s
+            left_s = max(most_s - queued_s, min(most_s, _SHORTEST_START_S))
+            start = self._start = _StartWait(now + left_s)
+        deployed = self.target.deployed
+        if deployed is not None and deployed.has_other(self._upstream):
+            raise UpstreamWaking(1)
+        patience_s = self._patience_s()
+        longest_s = max(0.0, start.until - now)
+        if patience_s is not None and patience_s < longest_s:
+            try:
+                start.turn = await waking.turn(patience_s)
+            except UpstreamWaking:
+                raise UpstreamTotalTimeout("the backend did not start in time") from None
+        else:
+            start.turn = await waking.turn(longest_s)
+
+    def _end_turn(self, _: Exchange) -> None:
+        """Let another request try, if this one ended before it could."""
+        self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        waking = self._upstream.waking
+        if waking is not None and self._start is not None:
+            waking.undecided(self._start.turn)
+
+    def _finds_asleep(self, attempt: Attempt, pause_s: float | None) -> None:
+        """Note that the backend of an attempt has not started, unless another endpoint has."""
+        upstream = self._upstream
+        assert upstream.waking is not None
+        if not upstream.waking.is_waking and upstream.has_ready([*self._tried, attempt.endpoint]):
+            upstream.cool(attempt.endpoint, upstream.waking.options.pause_s)
+        else:
+            upstream.waking.asleep(pause_s)
 
     def _pause_after(self, attempt: Attempt, response: UpstreamResponse) -> float | None:
         """Return the pause in seconds before the request is sent again, because a retry may mend
@@ -366,6 +433,12 @@ class Attempts(Pending):
         upstream, status, trace = self.target.upstream, attempt.status, self.request.exchange.trace
         if trace is not None:
             self._tell(trace, attempt, "")
+        waking = self._upstream.waking
+        if waking is not None:
+            if self._is_asleep(response):
+                self._finds_asleep(attempt, retry_after_s(response.head.fields))
+                return
+            waking.awake()
         if status < 400:
             upstream.answered(attempt.endpoint)
             head = response.head
@@ -387,6 +460,12 @@ class Attempts(Pending):
         if trace is not None:
             self._tell(trace, attempt, exc.code if isinstance(exc, GatewayError) else "cancelled")
         attempt.abandon()
+        waking = self._upstream.waking
+        if waking is not None:
+            if isinstance(exc, UpstreamConnectFailed):
+                self._finds_asleep(attempt, None)
+                return
+            self._give_turn_back()
         if is_fault(exc):
             self.target.upstream.failed(attempt.endpoint, exc.code)
 
@@ -505,6 +584,9 @@ class Attempts(Pending):
         otherwise None.
         """
         status = response.head.status
+        if self._upstream.waking is not None and self._is_asleep(response) and not self.streamed:
+            # It has not begun, so nothing is done twice.
+            return 0.0
         if (
             status in self._retries.rotate
             and not self.streamed
@@ -522,6 +604,11 @@ class Attempts(Pending):
             return None
         # Otherwise no other endpoint is left, and this one says when to come back.
         return pause_s if self._may_repeat(pause_s) else None
+
+    def _is_asleep(self, response: UpstreamResponse) -> bool:
+        """Tell whether a response is that of a backend, or of its proxy, that has not started."""
+        head = response.head
+        return head.status == 503 and retry_after_s(head.fields) is not None
 
     @property
     def _has_untried(self) -> bool:

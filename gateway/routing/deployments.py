@@ -12,6 +12,7 @@ from gateway.exchange import Exchange
 from gateway.routing.target import HintOf, Target
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.deployment import Assignment, Deployment
+from gateway.upstream.upstream import Upstream
 
 
 class Deployments:
@@ -98,6 +99,14 @@ class DeployedModel:
         if chosen is None:
             return None
         return self._targets[chosen.key], Assignment(chosen, tokens)
+
+    def has_other(self, upstream: Upstream) -> bool:
+        """Tell whether a deployment at another upstream is ready."""
+        now, latest = time.monotonic(), upstream.latest
+        return any(
+            one.upstream.latest is not latest and one.is_ready(0.0, now)
+            for one in self._deployments.all
+        )
 
     def healths(self, name: str) -> Set[str]:
         """Return the health of all deployments."""

@@ -53,6 +53,9 @@ class Deployed(Protocol):
     ) -> tuple[Target, Assignment] | None:
         """Choose a deployment for the request, of those whose keys are not in `tried`."""
 
+    def has_other(self, upstream: Upstream) -> bool:
+        """Tell whether a deployment at another upstream is ready."""
+
     def healths(self, name: str) -> Set[str]:
         """Return the health of its deployments: `up`, `degraded` or `down`. `name` is the model's
         for callers.

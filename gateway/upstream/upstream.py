@@ -16,6 +16,7 @@ from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import UpstreamOptions
 from gateway.upstream.ranking import Groups, ranked
 from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.waking import Waking
 
 _NEVER = float("inf")
 _WORKING = frozenset({EndpointState.HEALTHY, EndpointState.WARMING, EndpointState.COOLING})
@@ -76,6 +77,8 @@ class Upstream:
         self._most_uploads = 0
         self._only: Endpoint | None = None
         """The endpoint, if there is exactly one and it is healthy."""
+        self.waking: Waking | None = None
+        """Wait for its start; None if it does not scale from zero."""
         self.successor: Upstream | None = None
         """The upstream that has taken over the endpoints after a reload."""
         self.on_update: list[Callable[[], None]] = []
@@ -116,6 +119,12 @@ class Upstream:
     def asks_how_soon(self) -> bool:
         """True if the times to first byte are used, so that callers have to report them."""
         return self._only is None or self.options.retries.hedge
+
+    @property
+    def wait_for_start_s(self) -> float:
+        """Longest wait for its start in seconds, while it scales from zero; else 0."""
+        waking = self.latest.waking
+        return waking.options.max_wait_s if waking is not None and waking.is_waking else 0.0
 
     @property
     def is_full_of_uploads(self) -> bool:
@@ -201,6 +210,8 @@ class Upstream:
         latest = self.latest
         if latest._now() >= latest._look_at:
             latest._look()
+        if latest.waking is not None and latest.waking.is_waking:
+            return False
         probes = latest.options.health.probes
         return any(
             e not in tried
@@ -391,6 +402,8 @@ class Upstream:
         """Record an active check that passed (None) or failed."""
         if endpoint.health.checked(self._now(), failure):
             self._look()
+        if failure is None and self.waking is not None:
+            self.waking.awake()
 
     def drain(self, endpoint: Endpoint, *, out: bool) -> None:
         """Take an endpoint out of service, or back in. Its requests in flight continue."""
@@ -458,7 +471,18 @@ class Upstream:
         self.counts = other.counts
         self.uploads = other.uploads
         self.lacking = other.lacking
+        self._inherit_waking(other)
         self.update(endpoints)
+
+    def _inherit_waking(self, other: Upstream) -> None:
+        before, other.waking = other.waking, None
+        if before is None:
+            return
+        if self.waking is None:
+            before.awake()
+            return
+        before.options, before.wake = self.waking.options, self.waking.wake
+        self.waking = before
 
     def _matched(self, other: Upstream) -> list[Endpoint]:
         known = {endpoint.key: endpoint for endpoint in other.endpoints}
@@ -528,5 +552,7 @@ class Upstream:
         """Stop the background activities, close idle connections. Exchanges in flight continue."""
         for part in self.parts:
             part.close()
+        if self.waking is not None:
+            self.waking.close()
         for endpoint in self.endpoints:
             endpoint.pool.close()

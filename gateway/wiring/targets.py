@@ -166,7 +166,7 @@ class Targets:
             access=self._access(name),
             reads_json=any(map(reads_json, balances)),
             measures=any(map(measures, balances)),
-            queued=options.admission is not None,
+            queued=options.admission is not None or options.wake is not None,
             rules=None if model is None else _rules(model, options, DIALECTS[self._dialect]),
         )
 

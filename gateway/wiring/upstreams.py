@@ -24,6 +24,8 @@ from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
 from gateway.upstream.pool import EndpointPool, parse_address
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Report, Upstream
+from gateway.upstream.wake_request import WakeRequest
+from gateway.upstream.waking import WakeOptions, Waking
 from gateway.wiring.balancers import balancer_of
 from gateway.wiring.discovery import address_policy, source
 from gateway.wiring.egress import proxy_of
@@ -39,13 +41,18 @@ Told = Callable[[str, Endpoint, EndpointState, str], None]
 
 
 def upstreams(
-    config: Config, report: Told, tell: Callable[[str, str], None]
+    config: Config,
+    report: Told,
+    tell: Callable[[str, str], None],
+    told_waking: Callable[[str, str], None],
 ) -> Mapping[str, Upstream]:
     """Return the upstreams by name. `tell` takes an upstream's name, and a text: that its discovery
-    fails, or that it works again.
+    fails, or that it works again. `told_waking` is told of the start of one that scales from zero.
     """
     return {
-        name: _upstream(name, options, _told(report, name), partial(tell, name))
+        name: _upstream(
+            name, options, _told(report, name), partial(tell, name), partial(told_waking, name)
+        )
         for name, options in config.upstreams.items()
     }
 
@@ -54,7 +61,9 @@ def _told(report: Told, name: str) -> Report:
     return lambda endpoint, state, why: report(name, endpoint, state, why)
 
 
-def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell: Tell) -> Upstream:
+def _upstream(
+    name: str, options: models.UpstreamSettings, report: Report, tell: Tell, told_waking: Tell
+) -> Upstream:
     maker = _EndpointMaker(options)
     static = [
         Found(
@@ -88,6 +97,8 @@ def _upstream(name: str, options: models.UpstreamSettings, report: Report, tell:
                 report=tell,
             )
         )
+    if options.wake is not None:
+        upstream.waking = _waking(options, options.wake, told_waking)
     if options.health is not None:
         upstream.parts.append(Checks(upstream, _checks(options.health)))
     return upstream
@@ -224,6 +235,15 @@ def _health(options: models.UpstreamSettings) -> HealthOptions:
         healthy_checks=2 if checks is None else checks.healthy,
         unhealthy_checks=3 if checks is None else checks.unhealthy,
     )
+
+
+def _waking(options: models.UpstreamSettings, wake: models.WakeSettings, report: Tell) -> Waking:
+    request = wake.request
+    send = None
+    if request is not None:
+        fields = [] if request.credentials is None else [request.credentials.field]
+        send = WakeRequest(request.method, request.url, fields).send
+    return Waking(WakeOptions(wake.max_wait, wake.pause, options.pending), report=report, wake=send)
 
 
 def _checks(options: models.HealthCheck) -> CheckOptions:

@@ -25,7 +25,7 @@ routes:
 
 def worker() -> tuple[dict[str, Any], Deployments]:
     config = load_text(CONFIG)
-    found = upstreams(config, lambda *_: None, lambda *_: None)
+    found = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None)
     models = deployments(config, found)
     return of_worker(found, models), models["small"]
 

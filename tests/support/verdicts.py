@@ -226,6 +226,7 @@ BY_ERROR = {
         "Backend 'main' reported an error before the answer began: so it is.",
     ),
     "upstream_busy": ("backend", "Backend 'main' is full: no endpoint had room in time."),
+    "upstream_waking": ("backend", "Backend 'main' scales from zero, and did not start in time."),
     "upstream_unavailable": (
         "configuration",
         "Backend 'main' has no endpoint: none was discovered, or all are drained.",

@@ -22,6 +22,7 @@ from gateway.config.models.auth import (
 )
 from gateway.config.models.cache import CacheSettings, MirrorSettings
 from gateway.config.models.channels import ChannelSettings
+from gateway.config.models.credentials import Credentials
 from gateway.config.models.egress import ProxySettings
 from gateway.config.models.hooks import (
     HookSettings,
@@ -74,7 +75,6 @@ from gateway.config.models.timeouts import RouteTimeouts, UpstreamTimeouts
 from gateway.config.models.traces import KeepTraces, RouteTraces, Traces
 from gateway.config.models.upstreams import (
     AdmissionSettings,
-    Credentials,
     Discover,
     EndpointSettings,
     HashKey,
@@ -86,6 +86,7 @@ from gateway.config.models.upstreams import (
     TranslationSettings,
     UpstreamSettings,
 )
+from gateway.config.models.wake import WakeRequestSettings, WakeSettings
 from gateway.config.types import Name
 
 __all__ = [
@@ -159,6 +160,8 @@ __all__ = [
     "TranslationSettings",
     "UpstreamSettings",
     "UpstreamTimeouts",
+    "WakeRequestSettings",
+    "WakeSettings",
     "WebSocket",
     "WebhookSettings",
 ]

@@ -6,11 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from gateway.config.models.credentials import Credentials
 from gateway.config.models.egress import ProxySettings
 from gateway.config.models.model_discovery import ModelDiscovery
 from gateway.config.models.section import Section
 from gateway.config.models.timeouts import UpstreamTimeouts
-from gateway.config.secrets import Secret
+from gateway.config.models.wake import WakeSettings
 from gateway.config.types import (
     HASHED_EXPECTED,
     Authority,
@@ -26,35 +27,6 @@ from gateway.config.types import (
     Url,
 )
 from gateway.config.units import Duration, Share
-
-
-class Credentials(Section):
-    """Credential that the gateway sends to the upstream: a bearer token, or a secret in another
-    header.
-    """
-
-    bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
-    header: HeaderName | None = Field(
-        None, description="A header instead, such as x-api-key (Anthropic) or api-key (Azure)."
-    )
-    value: Secret | None = Field(None, description="What stands in `header`.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if (self.bearer is None) == (self.header is None) or (
-            (self.header is None) != (self.value is None)
-        ):
-            raise ValueError("give either `bearer`, or `header` and `value`")
-        return self
-
-    @property
-    def field(self) -> tuple[str, str]:
-        """Header field with the secret."""
-        if self.bearer is not None:
-            return "Authorization", f"Bearer {self.bearer.reveal().decode()}"
-        assert self.header is not None
-        assert self.value is not None
-        return self.header, self.value.reveal().decode()
 
 
 class EndpointSettings(Section):
@@ -367,6 +339,9 @@ class UpstreamSettings(Section):
         description="The model name in answers: the one the caller asked for, or the backend's "
         "own, which llama.cpp makes the path of a file. Default: `asked` where answers are "
         "translated; `backend` where they pass as they are, since `asked` touches their bytes.",
+    )
+    wake: WakeSettings | None = Field(
+        None, description="It scales from zero: hold its requests until it has started."
     )
     hedge: Hedge | None = Field(None, description="Ask a second endpoint when the first is late.")
     max_connections: int = Field(1024, ge=1, description="Open connections to each endpoint.")

@@ -407,6 +407,11 @@ ERRORS: Mapping[str, Wording] = {
     "upstream_busy": Wording(
         _BACKEND, "{backend} is full: no endpoint had room in time.", ADD_CAPACITY
     ),
+    "upstream_waking": Wording(
+        _BACKEND,
+        "{backend} scales from zero, and did not start in time.",
+        "Look at what starts it, or raise `wake.max_wait`.",
+    ),
     "upstream_unavailable": Wording(
         _CONFIGURATION,
         "{backend} has no endpoint: none was discovered, or all are drained.",
