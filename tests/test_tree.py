@@ -73,6 +73,8 @@ ELSEWHERE = {
     "telemetry/traces/minutes.py": "telemetry/traces/test_store.py",
     "telemetry/traces/store_schema.py": "telemetry/traces/test_store.py",
     "upstream/asking.py": "wire/test_endpoint_health.py",
+    "upstream/wake_request.py": "wire/test_scale_from_zero.py",
+    "config/models/credentials.py": "config/test_check_upstreams.py",
     "upstream/checks.py": "wire/test_endpoint_health.py",
     "upstream/model_polling.py": "wire/test_model_discovery.py",
     "wiring/served_routes.py": "wire/test_model_discovery.py",

@@ -325,6 +325,22 @@ class AdminApi:
     async def _undrain(self, request: web.Request) -> web.Response:
         return await self._set_drained(request, out=False)
 
+    @Operation(
+        "POST",
+        "/api/upstreams/{name}/models",
+        "Ask an upstream for its models now. They are served as soon as they are listed.",
+        returns=documents.Empty,
+        parameters=(_UPSTREAM,),
+        errors={404: "There is no such upstream with `discover_models`."},
+    )
+    async def _list_models(self, request: web.Request) -> web.Response:
+        upstream = request.match_info["name"]
+        replies = await self.fleet.ask("POST", f"/models?upstream={quote(upstream, safe='')}")
+        if any(one.ok for one in replies):
+            note(request, "models_listed", upstream=upstream)
+            return answer({})
+        return answer({"error": "there is no such upstream with discover_models"}, 404)
+
     async def _set_drained(self, request: web.Request, *, out: bool) -> web.Response:
         try:
             endpoint = orjson.loads(await request.read())["endpoint"]

@@ -200,6 +200,41 @@ class EndpointStatus(Document):
     """State in each worker."""
 
 
+class DiscoveredModels(Document):
+    """Models that an upstream lists, as the first worker that answers serves them."""
+
+    served: int
+    """Number of models that are served."""
+    names: list[str]
+    """Names for callers of the first 200."""
+    configured: list[str]
+    """Names of those that a configured model is served for."""
+    hidden: int
+    """Number of those that `only` and `hide` leave out."""
+    cut: int
+    """Number of those beyond `most`."""
+    failing: dict[str, str]
+    """Reason why an endpoint's list fails, by its name."""
+    listed_at: float | None
+    """Time of the last list, in seconds since the epoch; null if there was none."""
+    workers: int
+    """Number of workers that serve the same models."""
+
+
+class StartStatus(Document):
+    """Start of a backend that scales from zero."""
+
+    waking: bool
+    """True while requests of any worker wait for its start."""
+    for_s: float
+    """Time since it was found asleep."""
+    waiting: int
+    starts: int
+    """Number of times that it was found asleep."""
+    timeouts: int
+    """Requests that waited in vain."""
+
+
 class UpstreamState(Document):
     name: str
     pending: int
@@ -207,6 +242,10 @@ class UpstreamState(Document):
     panicking: bool
     """True if too few endpoints are healthy, so that all are used."""
     counts: FailureCounts
+    models: DiscoveredModels | None
+    """Models that it lists; null without `discover_models`."""
+    start: StartStatus | None
+    """Null without `wake`."""
     endpoints: list[EndpointStatus]
 
 

@@ -61,6 +61,7 @@ LEAST: Mapping[tuple[str, str], OperatorRole] = {
     ("GET", "/api/upstreams"): OperatorRole.VIEWER,
     ("POST", "/api/upstreams/{name}/drain"): OperatorRole.OPERATOR,
     ("POST", "/api/upstreams/{name}/undrain"): OperatorRole.OPERATOR,
+    ("POST", "/api/upstreams/{name}/models"): OperatorRole.OPERATOR,
     ("GET", "/api/limits"): OperatorRole.VIEWER,
     ("GET", "/api/routes"): OperatorRole.VIEWER,
     ("GET", "/api/config"): OperatorRole.VIEWER,

@@ -52,6 +52,7 @@ class WorkerApi:
                 web.get("/upstreams", self._upstreams),
                 web.get("/routes", self._routes),
                 web.post("/drain", self._drain),
+                web.post("/models", self._list_models),
                 web.get("/requests", self._requests),
                 web.get("/limits", self._limits),
                 web.get("/logs", self._logs),
@@ -138,7 +139,7 @@ class WorkerApi:
 
     async def _upstreams(self, _: web.Request) -> web.Response:
         runtime = self._server.runtime
-        return answer(backends.of_worker(runtime.upstreams, runtime.deployments))
+        return answer(backends.of_worker(runtime.upstreams, runtime.deployments, runtime.served))
 
     async def _routes(self, _: web.Request) -> web.Response:
         runtime = self._server.runtime
@@ -153,6 +154,13 @@ class WorkerApi:
                 upstream.drain(endpoint, out=body["out"])
                 return answer({})
         return answer({"error": "no such endpoint"}, 404)
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        polling = self._server.runtime.served.polling.get(request.query["upstream"])
+        if polling is None:
+            return answer({"error": "no such upstream"}, 404)
+        polling.refresh()
+        return answer({})
 
     async def _requests(self, _: web.Request) -> web.Response:
         return answer(self.requests())

@@ -187,6 +187,16 @@ class WorkerMetrics:
     def _upstream(self, upstream: Upstream) -> None:
         name, counts = upstream.name, upstream.counts
         self._set(table.UPSTREAM_PENDING, upstream.pending, name)
+        served = self._server.runtime.served
+        if (polling := served.polling.get(name)) is not None:
+            found = served.merged.by_upstream.get(name)
+            self._set(table.UPSTREAM_MODELS, 0 if found is None else len(found.served), name)
+            self._set(table.MODEL_LISTS, polling.asked, name, "ok")
+            self._set(table.MODEL_LISTS, polling.failed, name, "failed")
+        if (waking := upstream.waking) is not None:
+            self._set(table.UPSTREAM_WAKING, int(waking.is_waking), name)
+            self._set(table.WAITING_FOR_START, waking.waiting, name)
+            self._set(table.UPSTREAM_STARTS, waking.starts, name)
         self._set(table.RETRIES, counts.retries, name)
         self._set(table.HEDGES, counts.hedges, name)
         self._set(table.EJECTIONS, counts.ejected - counts.slow, name, "failed")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from gateway.cli.config_file import Commands, add_config_file, build, config_file, load_given
 from gateway.cli.doctor.finding import CheckResult, worst
+from gateway.cli.doctor.model_lists import model_findings
 from gateway.cli.doctor.upstreams import endpoint_findings
 from gateway.cli.failures import EXIT_CONFIG, EXIT_OK
 from gateway.config import ConfigError, Loaded, Problem
@@ -55,6 +56,7 @@ async def _live(loaded: Loaded, warnings: Sequence[Problem]) -> list[Problem]:
             )
             if worst(findings) is CheckResult.OK:
                 warnings = [one for one in warnings if one.path != path]
+    found += [loaded.source.problem(*one) for one in await model_findings(config)]
     return in_order([*warnings, *found])
 
 

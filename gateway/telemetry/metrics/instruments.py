@@ -444,6 +444,41 @@ UPSTREAM_PENDING = Instrument(
     "Requests waiting because every endpoint is full.",
     "{request}",
 )
+UPSTREAM_MODELS = Instrument(
+    "gateway_upstream_models",
+    _P,
+    ("upstream",),
+    "Models served because the upstream lists them.",
+    "{model}",
+)
+MODEL_LISTS = Instrument(
+    "gateway_upstream_model_lists",
+    _C,
+    ("upstream", "result"),
+    "Lists of models that were asked for: ok or failed.",
+    "{list}",
+)
+UPSTREAM_WAKING = Instrument(
+    "gateway_upstream_waking",
+    _P,
+    ("upstream",),
+    "1 while requests wait for a backend that scales from zero.",
+    "1",
+)
+WAITING_FOR_START = Instrument(
+    "gateway_upstream_waiting_for_start",
+    _G,
+    ("upstream",),
+    "Requests that wait for a backend that scales from zero.",
+    "{request}",
+)
+UPSTREAM_STARTS = Instrument(
+    "gateway_upstream_starts",
+    _C,
+    ("upstream",),
+    "Times that a worker found the backend asleep.",
+    "{start}",
+)
 ENDPOINT_STATE = Instrument(
     "gateway_endpoint_state",
     _G,
@@ -736,6 +771,11 @@ READ = (
     QUEUE_DEPTH,
     QUEUE_PASSING,
     UPSTREAM_PENDING,
+    UPSTREAM_MODELS,
+    MODEL_LISTS,
+    UPSTREAM_WAKING,
+    WAITING_FOR_START,
+    UPSTREAM_STARTS,
     ENDPOINT_STATE,
     ENDPOINT_IN_FLIGHT,
     ENDPOINT_CONNECTIONS,

@@ -59,7 +59,7 @@ function model({ name, deployments }) {
 }
 
 function card(context, upstream) {
-  const { name, endpoints, pending, panicking, counts } = upstream;
+  const { name, endpoints, pending, panicking, counts, models, start } = upstream;
   const serving = endpoints.filter((one) => one.state === "healthy");
   const told = Object.entries(counts ?? {}).filter(([, count]) => typeof count === "number" && count > 0);
   return h("section", { class: "card", "data-key": name, "aria-label": name },
@@ -68,6 +68,7 @@ function card(context, upstream) {
       panicking && state("bad", "too few are healthy: all are used"),
       h("span", { class: "quiet-text" }, `${serving.length} of ${endpoints.length} serve`),
       pending > 0 && state("warn", `${pending} wait for a place`),
+      start?.waking && state("warn", `starting for ${seconds(start.for_s)}: ${start.waiting} wait`),
     ),
     table(`Endpoints of ${name}`,
       ["State", "Endpoint", { text: "In flight", class: "num" }, { text: "Connections", class: "num wide" },
@@ -76,7 +77,36 @@ function card(context, upstream) {
       endpoints.map((one) => row(context, name, one, serving))),
     told.length > 0 && h("p", { class: "counts" }, told.map(([what, count]) =>
       h("span", {}, h("b", {}, number(count)), " ", COUNTS[what] ?? what.replaceAll("_", " ")))),
+    models && discovered(context, name, models),
   );
+}
+
+// The models that a backend lists.
+function discovered(context, upstream, { served, names, configured, hidden, cut, failing, listed_at }) {
+  const more = served - names.length;
+  const rest = [
+    hidden > 0 && `${number(hidden)} hidden`,
+    cut > 0 && `${number(cut)} beyond the most that are served`,
+    configured.length > 0 && `configured instead: ${configured.join(", ")}`,
+  ].filter(Boolean);
+  return h("details", { class: "models", "data-key": "models" },
+    h("summary", {}, `${number(served)} models discovered`,
+      Object.keys(failing).length > 0 && state("warn", "a list fails")),
+    h("p", {}, names.map((one) => [h("code", {}, one), " "]), more > 0 && `and ${number(more)} more`),
+    rest.length > 0 && h("p", { class: "quiet-text" }, rest.join("; ")),
+    Object.entries(failing).map(([endpoint, why]) => h("p", { class: "why" }, h("code", {}, endpoint), ` ${why}`)),
+    h("p", {}, h("span", { class: "quiet-text" }, listed_at ? `Listed ${new Date(listed_at * 1000).toLocaleTimeString()} ` : "Not listed yet "),
+      h("button", { needs: "operator", onclick: () => list(context, upstream) }, "List now")));
+}
+
+async function list(context, upstream) {
+  problem = null;
+  try {
+    await send("POST", `/api/upstreams/${encodeURIComponent(upstream)}/models`);
+  } catch (refused) {
+    problem = refused.message;
+    context.refresh();
+  }
 }
 
 function row(context, upstream, endpoint, serving) {
