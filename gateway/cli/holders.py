@@ -8,11 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.admin.holder_orders import document, find, ordered, page
+from gateway.admin.holder_orders import difference, document, find, ordered, page
 from gateway.admin.key_orders import BadOrder
 from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.cli.allowances import add_allowance, allowance_of, option_of
+from gateway.cli.audited import note
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
@@ -85,11 +86,13 @@ def _set(arguments: argparse.Namespace) -> int:
         return ordered(config, arguments.kind, arguments.name, fields, before, _now())
 
     try:
-        before, _ = _edited(config, arguments, settle)
+        before, after = _edited(config, arguments, settle)
     except BadOrder as exc:
         place, _, why = str(exc).partition(": ")
         raise WrongUsage(f"{place if place == 'name' else option_of(place)}: {why}") from exc
-    print(f"{arguments.name}: {'created' if before is None else 'changed'}")
+    what = "created" if before is None else "changed"
+    _note(config, what, before, after)
+    print(f"{arguments.name}: {what}")
     return 0
 
 
@@ -141,8 +144,11 @@ def _set_suspended(arguments: argparse.Namespace, since: datetime | None) -> int
         is_as_wanted = (found.suspended is None) is (since is None)
         return found if is_as_wanted else found.model_copy(update={"suspended": since})
 
-    _edited(config, arguments, suspend)
-    print(f"{arguments.name}: {'resumed' if since is None else 'suspended'}")
+    before, after = _edited(config, arguments, suspend)
+    what = "resumed" if since is None else "suspended"
+    if after != before:
+        _note(config, what, before, after)
+    print(f"{arguments.name}: {what}")
     return 0
 
 
@@ -152,6 +158,7 @@ def _delete(arguments: argparse.Namespace) -> int:
     found = with_records(config.store, lambda records: find(records, kind, name))
     holder = _existing(found, arguments)
     with_records(config.store, lambda records: holders.remove(records, holder))
+    _note(config, "deleted", holder, None)
     print(f"{holder.name}: deleted")
     return 0
 
@@ -170,6 +177,13 @@ def _loaded(arguments: argparse.Namespace) -> Config:
         hint = "set store.url to SQLite or a Redis"
         raise WrongUsage(f"teams and users are kept in the store: {hint}")
     return config
+
+
+def _note(config: Config, what: str, before: Holder | None, after: Holder | None) -> None:
+    """Write a change to the audit log."""
+    known = before or after
+    assert known is not None
+    note(config, f"{known.kind}_{what}", *difference(before, after), name=known.name)
 
 
 def _existing(holder: Holder | None, arguments: argparse.Namespace) -> Holder:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from gateway.admin.key_orders import (
     BadOrder,
     changed,
     check_key,
+    difference,
     document,
     lifetime,
     made,
@@ -35,6 +36,7 @@ from gateway.auth.key_register import (
     rotated,
 )
 from gateway.cli.allowances import add_allowance, allowance_of, option_of
+from gateway.cli.audited import note
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.store import with_records
@@ -148,6 +150,8 @@ def _create(arguments: argparse.Namespace) -> int:
     if key.team is not None:
         _check_team(config, key.team)
     _run(register.add(key))
+    after = {name: value for name, value in document(key, _now()).items() if value}
+    note(config, "key_created", None, after, id=key.id, owner=key.owner, tenant=key.tenant)
     print(secret)
     return 0
 
@@ -197,13 +201,13 @@ def _change(arguments: argparse.Namespace) -> int:
             _check_names(config, new, arguments)
         return new
 
-    new = _edited(config, arguments, lambda key: [change(key)])
+    new = _edited(config, arguments, "key_changed", lambda key: [change(key)])
     print(f"{new.id}: changed")
     return 0
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    now, secrets = _now(), []
+    now, made_keys = _now(), list[tuple[str, ApiKey]]()
     with _usage(arguments):
         overlap = lifetime("overlap", arguments.overlap)
 
@@ -211,26 +215,29 @@ def _rotate(arguments: argparse.Namespace) -> int:
         if not key.usable(now):
             raise WrongUsage(f"key '{key.id}' is {key.state(now)}: create another")
         secret, new, ending = rotated(key, now, overlap)
-        secrets.append(secret)
+        made_keys.append((secret, new))
         return ending, new
 
-    _edited(load_for_command(arguments.config), arguments, rotate)
-    print(secrets[-1])
+    config = load_for_command(arguments.config)
+    _edited(config, arguments, "key_rotated", rotate, lambda: made_keys[-1][1].id)
+    print(made_keys[-1][0])
     return 0
 
 
 def _suspend(arguments: argparse.Namespace) -> int:
-    key = _edited(
-        load_for_command(arguments.config), arguments, lambda key: [_suspended(key, _now())]
-    )
+    def suspend(key: ApiKey) -> list[ApiKey]:
+        return [_suspended(key, _now())]
+
+    key = _edited(load_for_command(arguments.config), arguments, "key_suspended", suspend)
     print(f"{key.id}: suspended")
     return 0
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    key = _edited(
-        load_for_command(arguments.config), arguments, lambda key: [_suspended(key, None)]
-    )
+    def resume(key: ApiKey) -> list[ApiKey]:
+        return [_suspended(key, None)]
+
+    key = _edited(load_for_command(arguments.config), arguments, "key_resumed", resume)
     print(f"{key.id}: {key.state(_now())}")
     return 0
 
@@ -242,22 +249,34 @@ def _suspended(key: ApiKey, since: datetime | None) -> ApiKey:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    def revoke(key: ApiKey) -> ApiKey:
-        return key if key.revoked is not None else key.revoke(_now())
+    def revoke(key: ApiKey) -> list[ApiKey]:
+        return [key if key.revoked is not None else key.revoke(_now())]
 
-    key = _edited(load_for_command(arguments.config), arguments, lambda key: [revoke(key)])
+    key = _edited(load_for_command(arguments.config), arguments, "key_revoked", revoke)
     print(f"{key.id}: revoked")
     return 0
 
 
-def _edited(config: Config, arguments: argparse.Namespace, edit: Edit) -> ApiKey:
-    """Change the key that the arguments name, and return it. Raise WrongUsage."""
+def _edited(
+    config: Config,
+    arguments: argparse.Namespace,
+    event: str,
+    edit: Edit,
+    to: Callable[[], str | None] = lambda: None,
+) -> ApiKey:
+    """Change the key that the arguments name, and return it. `event` is its name in the audit log,
+    and `to` returns the id of the key that replaces it. Raise WrongUsage.
+    """
     parts = api_key.split(arguments.id)
     key_id = parts[0] if parts else arguments.id
     found = _run(_register(config, arguments.provider).edit(key_id, edit))
     if found is None:
         raise WrongUsage(f"there is no key with id '{key_id}'")
-    return found[1]
+    old, new = found
+    if new != old:
+        before, after = difference(old, new)
+        note(config, event, before, after, id=new.id, owner=new.owner, to=to())
+    return new
 
 
 def _must_stand(key: ApiKey) -> None:

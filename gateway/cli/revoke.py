@@ -8,6 +8,7 @@ import time
 import jwt
 
 from gateway.auth.jwt import REVOKED
+from gateway.cli.audited import note
 from gateway.cli.config_file import Commands, add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
@@ -36,6 +37,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
         )
     token_id, left_s = _token(arguments)
     with_records(config.store, lambda records: records.put(REVOKED, token_id, b"", left_s))
+    note(config, "token_revoked", id=token_id, for_s=round(left_s))
     print(f"{token_id}: revoked")
     return 0
 
