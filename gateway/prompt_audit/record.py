@@ -7,6 +7,7 @@ that writes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +22,7 @@ from gateway.errors import GatewayError
 from gateway.exchange import EndReason, Exchange
 from gateway.prompt_audit.answer_forms import AnswerForms, assembled, of_document
 from gateway.prompt_audit.redaction import RecordRedaction
-from gateway.prompt_audit.shorten import cut, shortened
+from gateway.prompt_audit.shorten import MARGIN_BYTES, cut, shortened
 from gateway.request_body.decoding import decoder
 from gateway.telemetry.captured_prompt import CapturedPrompt
 from gateway.usage import Usage
@@ -75,7 +76,11 @@ class AuditRecord:
 
     async def _redact(self, redaction: RecordRedaction) -> None:
         made = await asyncio.to_thread(self._document)
-        await redaction.by_hooks(made)
+        try:
+            await redaction.by_hooks(made)
+        except Exception as exc:  # the library of a hook may raise anything
+            left_out = {"left_out": f"it could not be redacted: {type(exc).__name__}"}
+            made |= {name: left_out for name in ("request", "answer") if name in made}
         self._made = made
 
     def line(self) -> bytes:
@@ -112,20 +117,22 @@ class AuditRecord:
             return {"left_out": "it is no text"}
         short, is_cut = shortened(body, options.cap_bytes, media=options.media)
         if not is_cut:
-            try:
-                document = orjson.loads(short)
-                # Parsed first: escapes in the JSON would hide what has to be masked.
-                return {"body": self._masked(document), "truncated": False}
-            except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-                pass
+            # Parsed first: escapes in the JSON would hide what has to be masked. One that is nested
+            # too deeply to be written again is recorded as text.
+            with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+                return {"body": self._masked(orjson.loads(short)), "truncated": False}
         text = _ESCAPE.sub(_unescaped, short.decode("utf-8", "replace"))
         text = self._mask(text)
         return {"body": cut(text, options.cap_bytes) if is_cut else text, "truncated": is_cut}
 
     def _masked(self, document: Any) -> Any:
+        """Return a JSON value with masked texts. Raise JSONEncodeError if it is nested too deeply
+        for a record.
+        """
+        text = orjson.dumps([[document]]).decode()  # it stands two levels deep
         if self._options.redaction is None:
             return document
-        text = self._mask(orjson.dumps(document).decode())
+        text = self._mask(text[2:-2])
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -145,25 +152,35 @@ class AuditRecord:
         }
         data, was_cut = _decoded(data, captured.answer_coding, options.cap_bytes * STREAM_FACTOR)
         is_cut = is_cut or was_cut
-        if captured.is_streamed:
-            forms = assembled(
-                data,
-                options.dialect,
-                self._path,
-                self._facts["request_id"],
-                self._mask,
-                options.cap_bytes,
-                is_complete=self._is_complete and not is_cut,
-            )
-            body = None if forms.body is None else self._masked(forms.body)
-            if body is not None and len(orjson.dumps(body)) > 2 * options.cap_bytes:
-                body, is_cut = None, True
-            return {**told, **_forms(forms), "body": body, "truncated": is_cut or _is_cut(forms)}
-        made = self._body(data, captured.answer_type)
-        if isinstance(made.get("body"), dict) and "application/json" in captured.answer_type:
-            told |= _forms(of_document(made["body"], _as_is, options.cap_bytes))
+        try:
+            if captured.is_streamed:
+                return {**told, **self._streamed(data, is_cut=is_cut)}
+            made = self._body(data, captured.answer_type)
+            if isinstance(made.get("body"), dict):
+                told |= _forms(of_document(made["body"], _as_is, options.cap_bytes))
+        except (orjson.JSONEncodeError, RecursionError):
+            # It is nested too deeply: nobody may keep out of the record in this way.
+            text = self._mask(data[: options.cap_bytes + MARGIN_BYTES].decode("utf-8", "replace"))
+            return {**told, "body": cut(text, options.cap_bytes), "truncated": True}
         made["truncated"] = made.get("truncated", False) or is_cut
         return {**told, **made}
+
+    def _streamed(self, data: bytes, *, is_cut: bool) -> dict[str, Any]:
+        """Return the forms of a streamed answer. Raise JSONEncodeError or RecursionError."""
+        options = self._options
+        forms = assembled(
+            data,
+            options.dialect,
+            self._path,
+            self._facts["request_id"],
+            self._mask,
+            options.cap_bytes,
+            is_complete=self._is_complete and not is_cut,
+        )
+        body = None if forms.body is None else self._masked(forms.body)
+        if body is not None and len(orjson.dumps(body)) > 2 * options.cap_bytes:
+            body, is_cut = None, True
+        return {**_forms(forms), "body": body, "truncated": is_cut or _is_cut(forms)}
 
 
 def facts_of(

@@ -290,9 +290,11 @@ def config(url: str, issuer: Issuer) -> dict[str, Any]:
             "told": {"upstream": "main", "price": {"input": 1, "output": 2}},
             "bad": {"upstream": "main", "fallbacks": ["told"]},
         },
+        "prompt_audit": {"directory": "prompts"},
         "routes": [
             {
                 "name": "chat",
+                "audit_prompts": {},
                 "path": "/v1/",
                 "auth": ["corp"],
                 "limits": ["few"],

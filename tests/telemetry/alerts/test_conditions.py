@@ -67,6 +67,15 @@ def test_silent_streams_are_counted_by_upstream() -> None:
     assert told(conditions) == [("silent_streams", "resolved", "upstream b")]
 
 
+def test_prompts_that_are_not_recorded_are_told_until_all_are_recorded_again() -> None:
+    conditions = Conditions(THRESHOLDS)
+    assert told(conditions) == []
+    assert told(conditions, lost=1.0) == [("prompt_audit", "firing", "prompt audit")]
+    assert told(conditions, unrecorded=2.0, lost=1.0) == []
+    assert told(conditions, unrecorded=1.0) == []
+    assert told(conditions) == [("prompt_audit", "resolved", "prompt audit")]
+
+
 def budget(
     remaining: float, soft: float | None = None, refused_at: float | None = None
 ) -> list[dict[str, Any]]:
