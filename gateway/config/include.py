@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_origin
 
 from gateway.config.models import Config
+from gateway.config.ownership import Ownership
 from gateway.config.problems import ConfigError, ConfigPath, ConfigSource, Problem, whole_file
 from gateway.config.yaml_reader import SIZE_CAP_BYTES, YamlReader
 
@@ -113,6 +113,10 @@ class MergedDocument:
     positions: dict[ConfigPath, tuple[int, int]]
     files: dict[ConfigPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    is_owned: bool = True
+    """False if a file defines or uses what it does not own. No program of such a configuration may
+    run, and no secret be read.
+    """
 
     @property
     def source(self) -> ConfigSource:
@@ -131,8 +135,10 @@ class MergedDocument:
             self.problems.append(whole_file(text.name, "has to be a mapping of sections"))
             return
         source = ConfigSource(text.name, reader.positions)
-        foreign = _foreign(found, owns, Path(text.name).stem, source)
-        self.problems += (_moved_problem(one, moved) for one in foreign)
+        if isinstance(owns, Mapping):
+            foreign = [*Ownership(owns, Path(text.name).stem, source).problems(found)]
+            self.problems += (_moved_problem(one, moved) for one in foreign)
+            self.is_owned = self.is_owned and not foreign
         for section, value in found.items():
             self._add_section(section, value, source)
         for path, position in reader.positions.items():
@@ -193,54 +199,3 @@ def _moved(path: ConfigPath, by: int) -> ConfigPath:
 def _moved_problem(problem: Problem, by: int) -> Problem:
     path = _moved(problem.path, by)
     return Problem(problem.file, problem.line, problem.column, path, problem.message, problem.hint)
-
-
-def _foreign(
-    found: Mapping[str, Any], owns: object, stem: str, source: ConfigSource
-) -> Iterator[Problem]:
-    """Yield what a file defines without owning it."""
-    if not isinstance(owns, Mapping):
-        return
-    for section, value in found.items():
-        patterns = _filled(owns.get(section), stem)
-        if section == "paths" or patterns is None:
-            yield source.problem((section,), "this file owns no such section", _owned(owns))
-            continue
-        if isinstance(value, Mapping):
-            names: list[tuple[ConfigPath, object]] = [((section, one), one) for one in value]
-        else:
-            items = value if isinstance(value, tuple) else ()
-            names = [((section, i), _inside(one, "name")) for i, one in enumerate(items)]
-        for path, name in names:
-            if not _fits(name, patterns):
-                message = f"this file owns no {section} named '{name}'"
-                yield source.problem(path, message, f"it owns {', '.join(patterns)}")
-    paths = _filled(owns.get("paths"), stem)
-    routes = found.get("routes")
-    for index, route in enumerate(routes if isinstance(routes, tuple) else ()):
-        if paths is not None and not _fits(_inside(route, "path"), paths):
-            place: ConfigPath = ("routes", index, "path")
-            yield source.problem(
-                place, "this file does not own the path", f"it owns {', '.join(paths)}"
-            )
-
-
-def _filled(patterns: object, stem: str) -> tuple[str, ...] | None:
-    if patterns is None:
-        return None
-    given = (patterns,) if isinstance(patterns, str) else patterns
-    if not isinstance(given, Sequence):
-        return ()
-    return tuple(str(one).replace("{file}", glob.escape(stem)) for one in given)
-
-
-def _owned(owns: Mapping[str, object]) -> str:
-    return f"it owns {', '.join(name for name in owns if name != 'paths')}"
-
-
-def _fits(name: object, patterns: Sequence[str]) -> bool:
-    return isinstance(name, str) and any(fnmatch.fnmatchcase(name, one) for one in patterns)
-
-
-def _inside(value: object, key: str) -> object:
-    return value.get(key) if isinstance(value, Mapping) else None

@@ -195,6 +195,8 @@ def load_texts(
     unread = {problem.path for problem in merged.problems}
     problems = [source.problem(*finding) for finding in check_references(document)]
     providers = document.get("secret_providers") if isinstance(document, dict) else None
+    if not merged.is_owned:
+        reading = SecretReading.NEVER
     secrets = SecretSources(base, providers, known, reading, SecretPositions(document, source))
     config: Config | None = None
     try:

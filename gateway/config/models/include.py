@@ -13,8 +13,9 @@ IncludedPath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class OwnedNames(Section):
-    """Patterns of the names that an included file may define, such as team-a-*. The file may have
-    no other sections. `{file}` stands for the file's name without its suffix.
+    """Patterns of the names that an included file may define, such as team-a-*, and of what it may
+    use outside of the configuration. The file may have no other sections. `{file}` stands for the
+    file's name without its suffix.
     """
 
     routes: OneOrMore | None = Field(None, description="Names of its routes.")
@@ -23,6 +24,24 @@ class OwnedNames(Section):
     upstreams: OneOrMore | None = Field(None, description="Names of its upstreams.")
     limits: OneOrMore | None = Field(None, description="Names of its limits.")
     auth: OneOrMore | None = Field(None, description="Names of its identity providers.")
+    secrets: OneOrMore | None = Field(
+        None,
+        description="Environment variables that its secrets may come from, and names of secrets at "
+        "a provider, such as TEAM_A_*.",
+    )
+    files: OneOrMore | None = Field(
+        None,
+        description="Files that it may name: secrets, certificates, keys, lists of endpoints.",
+    )
+    commands: OneOrMore | None = Field(
+        None, description="Programs that its secrets may be printed by."
+    )
+    plugins: OneOrMore | None = Field(
+        None, description="Dotted names of plug-ins that it may use, such as acme.headers.*."
+    )
+    egress: bool = Field(
+        False, description="It may set `proxy`, and `allow_addresses`, which opens inner networks."
+    )
 
 
 class IncludeSettings(Section):
