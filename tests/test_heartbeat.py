@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.sse import TAIL_BYTES, EventSplitter, between_events
+from tests.support.waiting import PATIENCE_S
 
 INTERVAL_S = 0.04
 
@@ -44,7 +45,7 @@ class Stream(Heartbeat):
         return self
 
     async def asked_times(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.asked) < count:
                 self.changed.clear()
                 await self.changed.wait()

@@ -242,11 +242,11 @@ def test_e4_an_event_of_10_mib_comes_whole_in_time_linear_to_it(size: int, repor
     body = b"data: " + b"0123456789abcde," * (10 * MIB // 16) + b"\n\n"
     parts = pieces(body, size)
     splitter = EventSplitter()
-    started = time.perf_counter()
+    started = time.process_time()
     for part in parts[:-1]:
         assert splitter.feed(part) == []
     (one,) = splitter.feed(parts[-1])
-    elapsed_s = time.perf_counter() - started
+    elapsed_s = time.process_time() - started
     report("E4", f"10 MiB event split in pieces of {size // KIB} KiB, ms", elapsed_s * 1e3)
     assert one.raw == body
     assert one.data == body[6:-2]

@@ -23,6 +23,7 @@ from tests.demo.conftest import (
 )
 from tests.support.client import End, RawClient, Response
 from tests.support.exchange import ask
+from tests.support.waiting import PATIENCE_S
 
 NOTHING = {"requests": 0, "active": 0, "finished": 0, "aborted": 0}
 
@@ -64,7 +65,7 @@ async def test_stopping_ends_the_generations_under_way(
     async with RawClient(backend.port) as client:
         await client.send(post(OPENAI, asked(stream=True), f"X-Demo-Fault: {fault}"))
         await until(lambda: backend.stats.requests == 1)
-        async with asyncio.timeout(5):  # it does not wait for them to end
+        async with asyncio.timeout(PATIENCE_S):  # it does not wait for them to end
             await backend.stop()
         await client.wait_closed()
     assert (backend.stats.active, backend.stats.aborted) == (0, 1)

@@ -104,10 +104,10 @@ PIECES = [
 @pytest.mark.parametrize("piece", PIECES)
 def test_the_work_is_bounded_whatever_a_backend_says(piece: bytes) -> None:
     body = piece * (200_000 // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()
     for text in (body, b"<html>" + body, json.dumps({"error": body[:60_000].decode()}).encode()):
         words_of(text, "http://backend.example.com")
-    assert time.perf_counter() - began < 1.0  # a hundredth, where nothing else runs
+    assert time.process_time() - began < 1.0  # it takes a hundredth
 
 
 def test_what_is_nested_deeply_says_nothing() -> None:

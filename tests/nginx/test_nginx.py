@@ -24,6 +24,7 @@ from tests.support.upstream import (
     reply,
     stepped_stream,
 )
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 BEHIND_NGINX = {"trusted_proxies": ["127.0.0.1/32"]}
@@ -107,7 +108,7 @@ async def test_an_event_leaves_nginx_before_the_next_one_is_generated(
                 event = b"data: %d\n\n" % number
                 # Nothing else is sent until this one has been read.
                 sent_at = await upstream.release(event)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_S):
                     got = await anext(pieces)
                 delays.append(time.perf_counter() - sent_at)
                 assert got == event

@@ -7,6 +7,7 @@ import os
 import signal
 
 from gateway.processes.child import report_failure, report_ready, stop_signals
+from tests.support.waiting import PATIENCE_S
 
 
 def report(send: object, *arguments: object) -> bytes:
@@ -39,7 +40,7 @@ async def test_sigterm_and_the_end_of_the_master_stop_a_child() -> None:
     try:
         stop = stop_signals(reading)
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await stop.get() == "SIGTERM"
             os.close(writing)
             assert await stop.get() == "the master has ended"

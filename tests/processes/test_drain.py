@@ -21,6 +21,7 @@ from tests.support.upstream import (
     json_reply,
     stepped_stream,
 )
+from tests.support.waiting import PATIENCE_S
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -37,7 +38,7 @@ async def read_stream(client: RawClient) -> bytes:
 
 async def refused(port: int) -> None:
     """Wait until nobody listens any more: the last of the sockets closes in a moment."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
