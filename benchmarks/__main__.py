@@ -4,11 +4,11 @@
 `counts`: instructions for each request and event. `memory`: memory of slow readers. `costs`: auth,
 limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
 cache hits of the policies. `translation`: cost of other dialects. `hooks`: cost of hooks for an
-event. `websockets`: cost of a message
-and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are cut at
-random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory of a
-channel with many followers. `compression`: cost and savings of codings. `batching`: savings and
-delay of micro-batching. `holds`: how long a request body holds the event loop.
+event. `prompt_audit`: cost of the prompt audit for an event and a record. `websockets`: cost of a
+message and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are
+cut at random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory
+of a channel with many followers. `compression`: cost and savings of codings. `batching`: savings
+and delay of micro-batching. `holds`: how long a request body holds the event loop.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from benchmarks import (
     kept_streams,
     loop_holds,
     open_streams,
+    prompt_audit,
     report,
     slow_readers,
     translation,
@@ -183,6 +184,11 @@ def _compression(_: Namespace, __: Tools) -> Outcome:
     return {name: asdict(each) for name, each in codings.items()}, compression.render(codings)
 
 
+def _prompt_audit(_: Namespace, __: Tools) -> Outcome:
+    of_audit = prompt_audit.measure()
+    return of_audit, prompt_audit.render(of_audit)
+
+
 def _hooks(_: Namespace, __: Tools) -> Outcome:
     of_hooks = hooks.measure()
     return of_hooks, hooks.render(of_hooks)
@@ -245,6 +251,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "compression": _compression,
     "translation": _translation,
     "hooks": _hooks,
+    "prompt_audit": _prompt_audit,
     "websockets": _websockets,
     "journals": _journals,
     "cuts": _cuts,

@@ -31,6 +31,7 @@ def advise(config: models.Config) -> Iterator[Finding]:
         if "cache" in route.served_headers and route.cache is None:
             why = "tells nothing of `cache`, because the route has no cache"
             yield (*path, "served_headers"), why, "give it `cache: {}`"
+    yield from _prompt_audit(config)
     yield from _uncounted(config)
     yield from _versions(config)
 
@@ -63,6 +64,30 @@ def _admin_listener(config: models.Config) -> Iterator[Finding]:
     if signs_in and not admin.public_url:
         why = "works on localhost only, because admin.public_url is not set"
         yield ("admin", "sign_in"), why, "name the URLs at which browsers reach the admin listener"
+
+
+def _prompt_audit(config: models.Config) -> Iterator[Finding]:
+    """Warn about records of prompts that others can read, and about a destination of none."""
+    audit = config.prompt_audit
+    if audit is None:
+        return
+    recorded = [
+        (index, route.audit_prompts)
+        for index, route in enumerate(config.routes)
+        if route.audit_prompts is not None
+    ]
+    if not recorded:
+        yield ("prompt_audit",), "records nothing", "give a route `audit_prompts: {}`"
+    for index, options in recorded:
+        if options.redact is False and audit.encryption is None:
+            why = "records prompts as they are, in files that are not encrypted"
+            hint = "set prompt_audit.encryption, or redact"
+            yield ("routes", index, "audit_prompts", "redact"), why, hint
+    endpoint = "" if audit.s3 is None else audit.s3.endpoint
+    is_plain = endpoint.startswith("http:") and not is_loopback(urlsplit(endpoint).netloc)
+    if is_plain and audit.encryption is None:
+        why = "sends prompts without TLS: they can be read on the way"
+        yield ("prompt_audit", "s3", "endpoint"), why, "use https, or set encryption"
 
 
 def _uncounted(config: models.Config) -> Iterator[Finding]:

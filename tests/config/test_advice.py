@@ -136,3 +136,25 @@ def test_an_error_rate_without_metrics_is_warned_of() -> None:
     (said,) = warnings(config(alerts=alerts, telemetry={"metrics": None}))
     assert "alerts.a: is not told of `error_rate`" in said
     assert warnings(config(alerts=alerts)) == []
+
+
+@pytest.mark.parametrize(
+    ("audit", "options", "why"),
+    [
+        ({}, None, "prompt_audit: records nothing"),
+        ({}, {"redact": False}, "routes.0.audit_prompts.redact: records prompts as they are"),
+        ({"s3": "http://s3.test"}, {}, "prompt_audit.s3.endpoint: sends prompts without TLS"),
+        ({"s3": "http://127.0.0.1:9000"}, {}, None),
+        ({"s3": "https://s3.test"}, {}, None),
+        ({"encryption": {"keys": {"p": {"public_key": "p.pem"}}}}, {"redact": False}, None),
+    ],
+)
+def test_prompts_that_others_can_read_are_warned_of(
+    audit: dict[str, Any], options: dict[str, Any] | None, why: str | None
+) -> None:
+    if "s3" in audit:
+        key = {"env": SECRET_VARIABLE}
+        bucket = {"endpoint": audit["s3"], "bucket": "prompts"}
+        audit = {"s3": {**bucket, "access_key": key, "secret_key": key}}
+    said = warnings(config(routes=[route(audit_prompts=options)], prompt_audit=audit))
+    assert [one.startswith(why or "") for one in said] == ([True] if why else [])
