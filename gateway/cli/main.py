@@ -19,6 +19,7 @@ from gateway.cli import (
     errors,
     holders,
     keys,
+    operator_token,
     prompts,
     reload,
     revoke,
@@ -113,7 +114,19 @@ def command_parser() -> argparse.ArgumentParser:
     for command in (doctor, init, serve, check):
         command.add_command(commands)
     _add_schema(commands)
-    for command in (routes, errors, token, keys, holders, revoke, prompts, reload, alerts, demo):
+    for command in (
+        routes,
+        errors,
+        token,
+        keys,
+        holders,
+        revoke,
+        operator_token,
+        prompts,
+        reload,
+        alerts,
+        demo,
+    ):
         command.add_command(commands)
     _add_help(commands, parser)
     _add_completion(commands, parser)

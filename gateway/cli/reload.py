@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from gateway.cli.failures import CannotDo, WrongUsage, why_unreachable
 from gateway.config import Config, load_for_command
 from gateway.processes.sockets import split_address
 
+VARIABLE = "GATEWAY_OPERATOR_TOKEN"
+"""Environment variable with a token of `admin.tokens`, where there is no `admin.token`."""
 _TIMEOUT_S = 60.0
 
 
@@ -23,7 +26,8 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "reload",
         help="make a running gateway read its file again",
-        description="Asks the admin listener. A file with a problem changes nothing.",
+        description="Asks the admin listener, with `admin.token` or the token in "
+        f"{VARIABLE}. A file with a problem changes nothing.",
     )
     add_config_option(parser)
     parser.set_defaults(run=_reload)
@@ -56,8 +60,11 @@ async def _ask(config: Config) -> Any:
     host, port = split_address(options.listen)
     url = f"http://{host or '127.0.0.1'}:{port}/api/reload"
     headers = {}
-    if options.token is not None:
-        headers["Authorization"] = f"Bearer {options.token.reveal().decode()}"
+    token = os.environ.get(VARIABLE)
+    if token is None and options.token is not None:
+        token = options.token.reveal().decode()
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
