@@ -52,6 +52,7 @@ def test_a_block_of_yaml_is_valid_where_it_would_stand(
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
     monkeypatch.setenv("ADMIN_TOKEN", "t" * 32)
+    monkeypatch.setenv("OIDC_CLIENT_SECRET", "s" * 32)
     monkeypatch.setenv("PLAYGROUND_PASSWORD", "p" * 32)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
     monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")

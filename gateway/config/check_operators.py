@@ -40,7 +40,7 @@ def _check_tokens(admin: models.Admin) -> Iterator[Finding]:
         for digest in token.sha256:
             path = ("admin", "tokens", name, "sha256")
             if digest == _EMPTY:
-                yield path, "is the digest of an empty text", "use `gateway operator-token`"
+                yield path, "is the digest of an empty text", "use `gateway operators token`"
             if digest in seen:
                 yield path, f"is that of {seen[digest]}, too", "give each program its own token"
             seen[digest] = f"admin.tokens.{name}"

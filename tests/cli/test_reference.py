@@ -19,7 +19,7 @@ def test_every_command_has_a_section_with_its_options() -> None:
     sections = dict(re.findall(r"^## gateway (.+)\n\n((?:.|\n)*?)(?=^## |\Z)", reference(), re.M))
     commands = commands_of(command_parser())
     names = set(commands)
-    for group in ("alerts", "keys", "prompts", "teams", "users"):
+    for group in ("alerts", "keys", "operators", "prompts", "teams", "users"):
         names.remove(group)
         names |= {f"{group} {name}" for name in commands_of(commands[group])}
     assert set(sections) == names

@@ -86,7 +86,7 @@ class MachineToken(Section):
 
     sha256: Digests = Field(
         min_length=1,
-        description="SHA-256 of the token in hexadecimal, as `gateway operator-token` prints it; "
+        description="SHA-256 of the token in hexadecimal, as `gateway operators token` prints it; "
         "several while it is replaced.",
     )
     role: RoleName = Field(description="What the program may do.")

@@ -1,4 +1,4 @@
-"""`gateway operator-token`: make a token for a program that uses the admin API."""
+"""`gateway operators token`: make a token for a program that uses the admin API."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _SECRET_BYTES = 32
 
 
 def add_command(commands: Commands) -> None:
-    """Add `gateway operator-token`."""
+    """Add `gateway operators token`."""
+    parser = commands.add_parser("operators", help="make tokens for programs that operate it")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     parser = commands.add_parser(
-        "operator-token",
+        "token",
         help="make a token for a program that uses the admin API",
         description="Prints the token, which is not shown again, and the lines for the "
         "configuration, which has its digest only.",

@@ -1,4 +1,4 @@
-"""`gateway operator-token`: a token, and a configuration that knows its digest only."""
+"""`gateway operators token`: a token, and a configuration that knows its digest only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.commands import call
 
 
 def test_the_printed_lines_accept_the_printed_token(capsys: pytest.CaptureFixture[str]) -> None:
-    said = call(capsys, "operator-token", "prometheus", "--role", "viewer")
+    said = call(capsys, "operators", "token", "prometheus", "--role", "viewer")
     assert said.code == 0
     token, _, lines = said.out.partition("\n")
     assert len(token) > 40
@@ -24,6 +24,6 @@ def test_the_printed_lines_accept_the_printed_token(capsys: pytest.CaptureFixtur
 def test_a_name_that_the_configuration_refuses_is_refused_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said = call(capsys, "operator-token", "a b")
+    said = call(capsys, "operators", "token", "a b")
     assert said.code == 2
     assert "name: use letters" in said.err
