@@ -15,6 +15,7 @@ from gateway.config import load_text
 from gateway.prompt_audit.audit_log import RecordResult
 from gateway.prompt_audit.data_keys import SecretKey
 from gateway.prompt_audit.line_file import CutOff, read_lines
+from tests.support.bridge import bridge_client
 from tests.support.client import RawClient, Response, ask, request
 from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.metrics import read
@@ -569,3 +570,39 @@ async def test_personal_data_is_redacted_by_hooks_and_passes_to_the_backend(
     assert "bob" not in told
     for form in ("text", "messages", "body"):
         assert "card <CREDIT_CARD>" in json.dumps(record["answer"][form])
+
+
+async def test_generations_over_a_bridge_are_recorded(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        document = config(upstream, tmp_path)
+        bridge = {"name": "bridge", "path": "/bridge", "bridge": {"to": "main"}}
+        document["routes"].append({**bridge, "auth": "anonymous", "websocket": True})
+        gateway = await start_gateway(document)
+        async with bridge_client(gateway.port, "/bridge") as client:
+            await client.create("a", body={"model": "m", "messages": []})
+            await client.end_of("a")
+        (record,) = await records(tmp_path)
+    assert record["answer"]["text"] == "Hi there"
+    assert record["bridge"]
+
+
+async def test_what_hooks_change_is_recorded_as_they_left_it_and_what_they_refuse_as_it_came(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply(ANSWER)) as upstream:
+        document = config(upstream, tmp_path, hooks=["words", "shout"])
+        document["hooks"] = {
+            name: {"type": "plugin", "use": f"tests.support.hooks.{name.title()}"}
+            for name in ("words", "shout")
+        }
+        gateway = await start_gateway(document)
+        for text in ("hello", "a secret"):
+            await post(gateway, messages=[{"role": "user", "content": text}])
+        changed, refused = await records(tmp_path, 2)
+    assert changed["request"]["body"]["messages"][0]["content"] == "HELLO"
+    assert changed["answer"]["text"] == "HI"
+    assert (refused["verdict"], refused["reason"]) == ("content_refused", "hook 'words': a word")
+    assert refused["request"]["body"]["messages"][0]["content"] == "a secret"
+    assert len(upstream.requests) == 1
