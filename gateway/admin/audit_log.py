@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.audit import KIND, AuditEntry, parse, place, write_line
+from gateway.bucket import TokenBucket
 from gateway.store.records import Records, StoreUnavailable
 
 _RETRY_S = 2.0
@@ -22,6 +23,8 @@ _SCANNED = 10_000
 """Number of entries after which a call returns what it has found."""
 _QUIET_S = 60.0
 _QUIET_CAP = 1000
+_STRANGERS_PER_S, _STRANGERS_BURST = 0.1, 30.0
+"""Refusals of clients that are not known, of all addresses together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class AuditLog:
         self._one_at_a_time = asyncio.Lock()
         self._failing = False
         self._trimmed_at = 0.0
+        self._strangers = TokenBucket(_STRANGERS_PER_S, _STRANGERS_BURST)
         self._refused: OrderedDict[tuple[str, str, str | None], float] = OrderedDict()
 
     def change(self, retention_s: float, most: int) -> None:
@@ -83,8 +87,8 @@ class AuditLog:
     def add(self, one: AuditEntry, *, has_line: bool = False) -> None:
         """Write an entry to the log now, unless it `has_line` there, and to the store soon.
 
-        The same refusal of the same operator is written once a minute, so that nobody can push
-        other entries out.
+        The same refusal of the same operator is written once a minute, and those of strangers are
+        limited together, so that nobody can push other entries out.
         """
         if one.result == "refused" and not self._is_news(one):
             return
@@ -186,6 +190,8 @@ class AuditLog:
         key, now = (one.who, one.action, one.address), self._now()
         before = self._refused.get(key)
         if before is not None and now < before + _QUIET_S:
+            return False
+        if not one.who and self._strangers.take(now):
             return False
         self._refused[key] = now
         self._refused.move_to_end(key)

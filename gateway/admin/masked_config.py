@@ -16,7 +16,7 @@ _QUERY_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 def masked(config: Config, *, in_units: bool = False, only_set: bool = False) -> Any:
     """Return the configuration without secrets. Passwords in URLs and values of headers are masked,
-    and also the options of plug-ins, since their meaning is unknown.
+    and also digests of tokens, and the options of plug-ins, since their meaning is unknown.
 
     `in_units` writes durations, sizes and shares as in the file. `only_set` leaves out what the
     file does not set.
@@ -29,6 +29,8 @@ def masked(config: Config, *, in_units: bool = False, only_set: bool = False) ->
         store["url"] = _QUERY_PASSWORD.sub(MASK, _PASSWORD.sub(f"{MASK}@", url))
     for alert in document.get("alerts", {}).values():
         alert["url"] = _PATH.sub(rf"\1{MASK}", alert["url"])
+    for token in ((document.get("admin") or {}).get("tokens") or {}).values():
+        token["sha256"] = MASK
     for provider in document.get("secret_providers", {}).values():
         _mask_values(provider, "options")
     for upstream in document.get("upstreams", {}).values():

@@ -66,7 +66,7 @@ class Pages:
         folder: Path = FOLDER,
     ) -> None:
         """`prefix` returns the path below which a proxy serves this listener to the browser that
-        sent a request, without a slash at its end.
+        sent a request, as HTML text without a slash at its end.
         """
         self._prefix = prefix
         files = {
@@ -105,7 +105,7 @@ class Pages:
         """Return a page with a message, which needs no script. `again` is the path that the link
         for another attempt leads to; None: no such link.
         """
-        link = "" if again is None else _AGAIN.format(href=html.escape(f"{prefix}{again}"))
+        link = "" if again is None else _AGAIN.format(href=f"{prefix}{again}")
         document = self._message
         for name, value in (
             ("base", f"{prefix}{self._base}"),

@@ -142,9 +142,9 @@ class OperatorSessions:
     def _remember(self, key: str, session: OperatorSession) -> None:
         self._known[key] = (session, self._now())
         while len(self._known) > _CAP:
-            old = next(iter(self._known))
-            self._forget(old)
-            self._seen.pop(old, None)
+            self._forget(next(iter(self._known)))
+        while len(self._seen) > 2 * _CAP:
+            del self._seen[next(iter(self._seen))]  # written again with its next use
 
     def _forget(self, key: str) -> None:
         self._known.pop(key, None)

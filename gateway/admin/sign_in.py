@@ -5,6 +5,7 @@ What fails is a page with one sentence, and nothing of the request in it. The lo
 
 from __future__ import annotations
 
+import html
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -111,8 +112,8 @@ class SignIn:
             self._client = None
 
     def prefix(self, request: web.Request) -> str:
-        """Return the path below which a proxy serves this listener to a browser."""
-        return urlsplit(self._auth.access.base(host_of(request)) or "").path
+        """Return the path below which a proxy serves this listener to a browser, as HTML text."""
+        return html.escape(urlsplit(self._auth.access.base(host_of(request)) or "").path)
 
     async def end_session_url(self, request: web.Request, id_token: str | None) -> str | None:
         """Return the URL at which a browser ends its session at the issuer; None if there is

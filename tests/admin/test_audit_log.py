@@ -127,6 +127,17 @@ async def test_refusals_cannot_push_other_entries_out() -> None:
     assert len(await kept.actions()) == 2
 
 
+async def test_strangers_cannot_push_other_entries_out_from_many_addresses() -> None:
+    kept = Kept()
+    for number in range(500):
+        stranger = Operator("", "none", None, f"2001:db8::{number:x}")
+        kept.log.add(entry(stranger, "sign_in_refused", result="refused", object="session"))
+    await kept.log.flush()
+    assert len(await kept.actions()) == 30
+    await kept.write("key_created", id="k7")
+    assert "key_created" in await kept.actions()
+
+
 def test_a_command_is_done_by_the_user_of_the_machine() -> None:
     one = shell_entry("key_created", None, {"owner": "ann"}, id="k7")
     assert one.how == "shell"
