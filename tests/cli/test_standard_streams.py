@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 
 from tests.support.client import ask, request
 from tests.support.gateway import config_text, simple_config
+from tests.support.ports import free_port
 from tests.support.upstream import ScriptedUpstream, json_reply
 from tests.support.waiting import asked_until
 
@@ -24,15 +22,6 @@ PROGRAM = "import sys; from gateway.cli import main; sys.exit(main())"
 def shell(command: str, redirections: str) -> list[str]:
     """`gateway COMMAND` by way of a shell, which can start it without some streams."""
     return ["sh", "-c", f'exec "$0" -c "$1" {command} {redirections}', sys.executable, PROGRAM]
-
-
-def free_port() -> int:
-    """Return a free port below those that the kernel gives to other tests meanwhile."""
-    while True:
-        port = random.randrange(15_000, 30_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

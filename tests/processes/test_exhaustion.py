@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.ports import free_port
 from tests.support.upstream import ScriptedUpstream, json_reply
 from tests.support.waiting import asked_until
 
@@ -80,7 +80,7 @@ async def test_o8_a_full_disk_stops_nothing(tmp_path: Path, report: Report) -> N
     async with ScriptedUpstream(json_reply({})) as upstream:
         config = simple_config(upstream.url, server={"listen": "127.0.0.1:0"})
         file = tmp_path / "config.yaml"
-        port = _free_port()
+        port = free_port()
         config["server"] = {"listen": f"127.0.0.1:{port}"}
         file.write_text(yaml.safe_dump({**config, "admin": {"listen": "127.0.0.1:0"}}))
         with open("/dev/full", "wb") as full:
@@ -97,9 +97,3 @@ async def test_o8_a_full_disk_stops_nothing(tmp_path: Path, report: Report) -> N
         finally:
             process.terminate()
             assert await process.wait() == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

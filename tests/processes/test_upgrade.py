@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections import Counter
 
 import yaml
@@ -14,18 +13,12 @@ from tests.support.admin import told
 from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.ports import free_port
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 from tests.support.waiting import eventually
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def free_port() -> int:
-    """One nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def test_an_upgrade_under_load_loses_no_request_and_cuts_no_stream(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import aiohttp
 import yaml
 
+from tests.support.ports import free_port
 from tests.support.waiting import asked_until
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
@@ -59,7 +59,7 @@ class Prometheus:
         """Start Prometheus, and wait until it answers."""
         log = self._folder / "log"
         for _ in range(_ATTEMPTS):
-            self._port = _free_port()
+            self._port = free_port()
             with log.open("ab") as errors:
                 self._process = await asyncio.create_subprocess_exec(
                     _BINARY,
@@ -146,9 +146,3 @@ class Prometheus:
         return await asked_until(
             answers, lambda _: True, unless=unanswered, patience_s=_PATIENCE_S, pause_s=0.05
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

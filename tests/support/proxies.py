@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.redis import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import asked_until
 
 OUTGOING = "127.0.0.2"

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import socket
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
 
 from tests.support.block import AsyncBlock
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S, asked_until
 
 _BINARY = shutil.which("redis-server") or "/usr/bin/redis-server"
 _ATTEMPTS = 5
-_HIGHEST_PORT = 65535 - 10000
 
 
 class StartRedis(Protocol):
@@ -164,13 +163,3 @@ class SlowLink(AsyncBlock):
                 writer.write(data)
                 await writer.drain()
         writer.close()
-
-
-def free_port() -> int:
-    """Return a free port for a cluster node, which also listens on that port plus 10 000."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if port <= _HIGHEST_PORT:
-            return port

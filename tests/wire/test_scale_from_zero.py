@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support.client import RawClient, Response, request
 from tests.support.exchange import ask
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
 from tests.support.peers import upstream_of
+from tests.support.ports import free_port
 from tests.support.refusal import assert_error
 from tests.support.upstream import PeerGone, ScriptedUpstream, UpstreamConnection, json_reply
 from tests.support.waiting import eventually
@@ -59,11 +59,6 @@ async def post(gateway: RunningGateway, body: bytes = BODY) -> Response:
         return await client.read_response()
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 async def test_requests_wait_until_the_backend_has_started(start_gateway: StartGateway) -> None:
     async with SleepingBackend() as backend:
         gateway = await start_gateway(config(backend.url))
@@ -90,7 +85,7 @@ async def test_requests_wait_until_the_backend_has_started(start_gateway: StartG
 async def test_a_backend_that_refuses_connections_is_asleep_too(
     start_gateway: StartGateway,
 ) -> None:
-    port = unused_port()
+    port = free_port()
     gateway = await start_gateway(config(f"http://127.0.0.1:{port}"))
     asked = [asyncio.create_task(post(gateway)) for _ in range(3)]
     waking = upstream_of(gateway).waking

@@ -17,7 +17,8 @@ from gateway.store.records import StoreUnavailable
 from gateway.stores.redis.client import answering, answering_within, connect, disconnect
 from gateway.stores.redis.limits import RedisLimits
 from gateway.stores.redis.records import RedisRecords
-from tests.support.redis import Redis, StartRedis, free_port
+from tests.support.ports import free_port
+from tests.support.redis import Redis, StartRedis
 from tests.support.redis_groups import PASSWORD, cluster_of, formed, sentinel_of
 from tests.support.waiting import PATIENCE_S
 
