@@ -6,7 +6,7 @@ Nothing is configured at request time. A reload builds another runtime beside th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from aiohttp import web
 
@@ -316,32 +316,29 @@ class Runtime:
             upstream.start()
         self.served.start(None if previous is None else previous.served)
 
-    async def close(self, successor: Runtime | None = None) -> None:
-        """Stop background tasks and close idle upstream connections, except what the successor has
-        taken over. Exchanges in flight continue.
+    async def close(self, others: Collection[Runtime] = ()) -> None:
+        """Stop background tasks and close idle upstream connections, except what one of `others`
+        uses: the current runtime, and replaced ones with exchanges in flight.
         """
         for name, provider in self.providers.items():
-            if successor is None or successor.providers.get(name) is not provider:
+            if all(one.providers.get(name) is not provider for one in others):
                 provider.close()
-        if successor is None:
+        if not others:
             await self.shadows.close()
         self.served.close()
         for upstream in self.upstreams.values():
             upstream.close()
         await self.hooks.close()
-        if self.prompt_audit is not None and (
-            successor is None or successor.prompt_audit is not self.prompt_audit
-        ):
-            await self.prompt_audit.close()
-        if successor is None or successor.streams is not self.streams:
+        audit, answers = self.prompt_audit, self.answers
+        if audit is not None and all(one.prompt_audit is not audit for one in others):
+            await audit.close()
+        if all(one.streams is not self.streams for one in others):
             await self.streams.close()
-        if successor is None or successor.channels is not self.channels:
+        if all(one.channels is not self.channels for one in others):
             await self.channels.close()
-        if self.answers is not None and (
-            successor is None or successor.answers is not self.answers
-        ):
-            await self.answers.close()
-        if successor is not None and successor.stores is self.stores:
+        if answers is not None and all(one.answers is not answers for one in others):
+            await answers.close()
+        if any(one.stores is self.stores for one in others):
             return
         self.revoked.close()
         self.holders.close()

@@ -82,6 +82,7 @@ class WorkerMetrics:
         for labels, count in silent.items():
             self._set(table.SILENT_STREAMS, count, *labels)
         self._set(table.CONNECTIONS, listener.open_connections)
+        self._set(table.RUNTIMES, len(self._server.runtimes))
         for code, count in listener.refusals.items():
             self._set(table.REFUSED_CONNECTIONS, count, code)
         admission = self._server.runtime.admission

@@ -44,6 +44,10 @@ class Server:
         self._revocation: RevocationCheck | None = None
         self._watching: asyncio.Task[None] | None = None
         """Watch over the files of the certificate."""
+        self.runtimes: list[Runtime] = []
+        """Runtimes in use, the oldest first: replaced ones that still serve requests, and the
+        current one.
+        """
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -63,6 +67,7 @@ class Server:
         runtime = Runtime(self._config, self.state)
         await runtime.list_models()
         runtime.start()
+        self.runtimes.append(runtime)
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
         loop = asyncio.get_running_loop()
@@ -130,7 +135,7 @@ class Server:
         """Close the prepared runtime, if there is one."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            await prepared.close(self.runtime)
+            await prepared.close(self.runtimes)
 
     def commit(self) -> None:
         """Serve new requests with the prepared runtime; requests in flight stay with the old one.
@@ -145,13 +150,15 @@ class Server:
         new.streams.heir = Takeover(self.listener.branch, new.streams)
         self.state.carry(new.config)
         self.reloads += 1
-        old.retired = lambda: self._retire(old, new)
+        self.runtimes.append(new)
+        old.retired = lambda: self._retire(old)
         if not old.exchanges:
             old.retired()
 
-    def _retire(self, old: Runtime, new: Runtime) -> None:
+    def _retire(self, old: Runtime) -> None:
         old.retired = None
-        task = asyncio.create_task(old.close(new))
+        self.runtimes.remove(old)
+        task = asyncio.create_task(old.close(tuple(self.runtimes)))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 

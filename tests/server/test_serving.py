@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-from tests.support.gateway import StartGateway, simple_config
+import pytest
+
+from gateway.app import Runtime
+from gateway.config import load_text
+from tests.support.client import RawClient
+from tests.support.exchange import POST
+from tests.support.gateway import RunningGateway, StartGateway, config_text, simple_config
+from tests.support.upstream import STREAM_HEAD, ScriptedUpstream, chunk
+from tests.support.waiting import eventually
 
 CLIENTS = 300
 """More than asyncio lets wait by default."""
@@ -20,3 +31,67 @@ async def test_many_clients_may_connect_in_one_turn_of_the_loop(
             client = stack.enter_context(socket.socket())
             client.settimeout(0.5)
             client.connect(("127.0.0.1", gateway.port))
+
+
+async def reload(gateway: RunningGateway, document: dict[str, Any], folder: Path) -> None:
+    """Serve another configuration."""
+    await gateway.server.prepare(load_text(config_text(document, {}), base=folder))
+    gateway.server.commit()
+
+
+def alive() -> int:
+    """Count the runtimes in memory."""
+    gc.collect()
+    return sum(isinstance(one, Runtime) for one in gc.get_objects())
+
+
+async def test_only_configurations_with_requests_outlive_reloads(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        document = simple_config(upstream.url, resume={})
+        gateway = await start_gateway(document)
+        before = alive()
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD + chunk(b": 1\n\n"))
+            await client.read_head()
+            for number in range(5):
+                limits = {f"limit-{number}": {"key": "ip", "requests": "10/minute"}}
+                await reload(gateway, {**document, "limits": limits}, tmp_path)
+            assert len(gateway.server.runtimes) == 2
+            await eventually(lambda: alive() == before + 1, patience_s=20)
+            connection.close()
+        await eventually(lambda: len(gateway.server.runtimes) == 1, patience_s=20)
+        await eventually(lambda: alive() == before, patience_s=20)
+
+
+async def test_a_store_stays_open_for_the_oldest_configuration_that_uses_it(
+    start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    async with ScriptedUpstream() as upstream:
+        first = simple_config(upstream.url)
+        gateway = await start_gateway(first)
+        stores = gateway.server.runtime.stores
+
+        async def close(closing: object) -> None:
+            closed.append(closing)
+
+        monkeypatch.setattr(type(stores), "close", close)
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            connection = await upstream.accept()
+            await connection.read_request()
+            await connection.send(STREAM_HEAD + chunk(b": 1\n\n"))
+            await client.read_head()
+            limits = {"one": {"key": "ip", "requests": "10/minute"}}
+            await reload(gateway, {**first, "limits": limits}, tmp_path)
+            other = {"url": f"sqlite://{tmp_path}/other.db"}
+            await reload(gateway, {**first, "store": other}, tmp_path)
+            assert len(gateway.server.runtimes) == 2
+            assert closed == []
+            connection.close()
+        await eventually(lambda: closed == [stores], patience_s=20)

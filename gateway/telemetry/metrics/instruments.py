@@ -416,6 +416,14 @@ SILENT_STREAMS = Instrument(
 CONNECTIONS = Instrument(
     "gateway_client_connections", _G, (), "Open connections of clients.", "{connection}"
 )
+RUNTIMES = Instrument(
+    "gateway_runtimes",
+    _G,
+    (),
+    "Configurations in use by the workers: the current one, and replaced ones that still serve "
+    "requests.",
+    "{configuration}",
+)
 REFUSED_CONNECTIONS = Instrument(
     "gateway_refused_connections",
     _C,
@@ -767,6 +775,7 @@ READ = (
     ACTIVE_STREAMS,
     SILENT_STREAMS,
     CONNECTIONS,
+    RUNTIMES,
     REFUSED_CONNECTIONS,
     QUEUE_DEPTH,
     QUEUE_PASSING,
