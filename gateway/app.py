@@ -237,6 +237,7 @@ class Runtime:
             parts,
             self.proxies,
             state.registry,
+            state.records,
             ended=self._ended,
             server_options=_server_options,
             previous=None if previous is None else previous.served,

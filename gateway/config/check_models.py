@@ -44,8 +44,8 @@ def check_prices(
     unit = parse_budget(limit.budget)[1] if limit.budget is not None else "tokens"
     if unit == "tokens":
         return
-    prices = {name: config.models[name].price for name in models_of(config, route)}
-    free = [name for name, one in prices.items() if one is None or one.currency != unit]
+    prices = {name: _currency(config.models[name]) for name in models_of(config, route)}
+    free = [name for name, currency in prices.items() if currency != unit]
     if free:
         named = ", ".join(free[:5]) + (" and more" if len(free) > 5 else "")
         hint = "give each a `price`, of 0 if it costs nothing"
@@ -58,6 +58,14 @@ def check_prices(
             yield path, what, hint
     if not route.models:
         yield path, "is a budget in money, but the route serves no models with a price", None
+
+
+def _currency(model: models.Model) -> str | None:
+    """Return the currency of a model's price; None unless each of its deployments has one."""
+    if model.price is not None:
+        return model.price.currency
+    found = {None if one.price is None else one.price.currency for one in model.served_by}
+    return found.pop() if len(found) == 1 else None
 
 
 def _prices_all(discovery: models.ModelDiscovery | None, currency: str) -> bool:
@@ -79,6 +87,23 @@ def _check_deployments(name: str, model: models.Model) -> Iterator[Finding]:
             where = ("models", name, "deployments", index)
             yield where, "is given twice", "use `weight` for a larger share"
         seen.add(place)
+    yield from _check_deployment_prices(name, model)
+
+
+def _check_deployment_prices(name: str, model: models.Model) -> Iterator[Finding]:
+    currency = None if model.price is None else model.price.currency
+    priced: dict[str, int] = {}
+    for index, one in enumerate(model.deployments):
+        if one.price is None:
+            continue
+        where = ("models", name, "deployments", index, "price")
+        currency = currency or one.price.currency
+        if one.price.currency != currency:
+            yield where, f"is in {one.price.currency}, others are in {currency}", "use one currency"
+        other = priced.setdefault(one.upstream, index)
+        if other != index and model.deployments[other].price != one.price:
+            hint = "make an upstream for each price"
+            yield where, f"differs from another one at {one.upstream}", hint
 
 
 def _check_fallbacks(name: str, model: models.Model) -> Iterator[Finding]:

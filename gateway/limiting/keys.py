@@ -46,6 +46,10 @@ class Limited(Caller, Protocol):
         """Name of the fallback that serves the request instead of its model."""
 
     @property
+    def upstream(self) -> str | None:
+        """Name of the upstream that serves the request, once it is known."""
+
+    @property
     def request_id(self) -> str:
         """Id of the request."""
 

@@ -33,6 +33,7 @@ class _Nobody:
     route: str | None = None
     model: str | None = None
     served: str | None = None
+    upstream: str | None = None
     request_id: str = ""
 
 

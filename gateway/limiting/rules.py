@@ -15,6 +15,7 @@ from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.keys import Caller, KeyPart, Limited, model_key
 from gateway.limiting.period import Calendar
+from gateway.limiting.prices import price_at
 from gateway.usage import Usage
 
 LEASE_TTL_S = 60.0
@@ -109,6 +110,7 @@ class Rule:
     tiers: Mapping[str, Amount]
     on_store_error: OnStoreError
     prices: Mapping[str, Price]
+    """Prices by model, and by `place`."""
     told: str | None = None
     """The limit in words, for callers; None for a limit that the configuration names."""
     warn_at: float | None = None
@@ -162,7 +164,7 @@ class Rule:
     def cost(self, request: Limited, usage: Usage) -> float:
         """Return the cost of usage in the rule's unit."""
         if self.unit is _BUDGET_MONEY:
-            price = self.prices.get(request.served or request.model or "")
+            price = price_at(self.prices, request.served or request.model or "", request.upstream)
             return price.of(usage) if price is not None else 0.0
         return float(usage.total)
 

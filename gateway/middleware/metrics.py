@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange
+from gateway.limiting.prices import price_at
 from gateway.limiting.rules import Price
 from gateway.middleware.request_classes import RequestClasses
 from gateway.routing.table import METHODS
@@ -399,8 +400,9 @@ class _Operation:
         )
         self._price: Price | None = None
         self._cost: Count | None = None
-        if served in names.prices:
-            self._price, currency = names.prices[served]
+        priced = price_at(names.prices, served, common[-1])  # the upstream
+        if priced is not None:
+            self._price, currency = priced
             self._cost = count(table.COST, served, tenant, currency)
 
     def add_estimated(self, usage: Usage) -> None:

@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.dialects.continuation import Splitter
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import Exchange
+from gateway.limiting.prices import price_at
 from gateway.limiting.rules import Price
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
@@ -25,7 +26,7 @@ _MICRO = 1e6
 _DIGITS = 12
 
 Prices = Mapping[str, tuple[Price, str]]
-"""Price and currency of each model that has a price."""
+"""Price and currency of each model that has a price, and of its deployments by `place`."""
 
 
 class ServedHeaders:
@@ -125,7 +126,7 @@ def _is_hit(exchange: Exchange) -> bool:
 
 
 def _price(exchange: Exchange, prices: Prices) -> Price | None:
-    priced = prices.get(exchange.served or exchange.model or "")
+    priced = price_at(prices, exchange.served or exchange.model or "", exchange.upstream)
     return None if priced is None else priced[0]
 
 

@@ -135,6 +135,10 @@ class Tracing:
         usage = exchange.usage
         if usage is not None:
             tally.add(usage)
+            surcharge = self._records.surcharge
+            if surcharge is not None:
+                model = exchange.served or exchange.model or ""
+                tally.surcharge += surcharge(model, exchange.upstream or "", usage)
         trace = exchange.trace
         assert trace is not None
         kept = Kept.SAMPLED if trace.sampled else None

@@ -33,7 +33,7 @@ STREAM_FACTOR = 16
 _FACTS_BYTES = 1024
 _ESCAPE = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 _TEXTS = ("text/", "application/json", "application/x-www-form-urlencoded", "application/xml")
-Price = Callable[[str, Usage], tuple[float, str] | None]
+Price = Callable[[str, str | None, Usage], tuple[float, str] | None]
 """Function that returns the cost of usage of a model, and its currency; None without a price."""
 
 
@@ -195,7 +195,7 @@ def facts_of(
     principal, trace, voucher = exchange.principal, exchange.trace, exchange.voucher
     cost = None
     if usage is not None:
-        cost = price(exchange.served or exchange.model or "", usage)
+        cost = price(exchange.served or exchange.model or "", exchange.upstream, usage)
     told: dict[str, Any] = {
         "v": VERSION,
         "time": began_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

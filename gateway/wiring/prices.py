@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.config import Config, models
+from gateway.limiting.prices import place
 from gateway.limiting.rules import Price
 
 
 def prices(config: Config) -> Mapping[str, tuple[Price, str]]:
-    """Return price and currency of each model that has a price."""
-    return {
-        name: (_price(model.price), model.price.currency)
-        for name, model in config.models.items()
-        if model.price is not None
-    }
+    """Return price and currency of each model that has a price, and of its deployments that have
+    their own, by `place`. A model without a price costs what its dearest deployment does.
+    """
+    found: dict[str, tuple[Price, str]] = {}
+    for name, model in config.models.items():
+        own = {one.upstream: one.price for one in model.deployments if one.price is not None}
+        told = model.price or max(
+            own.values(), key=lambda price: price.input + price.output, default=None
+        )
+        if told is not None:
+            found[name] = _price(told), told.currency
+        for upstream, price in own.items():
+            found[place(name, upstream)] = _price(price), price.currency
+    return found
 
 
 def _price(told: models.ModelPrice) -> Price:

@@ -11,6 +11,7 @@ from gateway.config import Config, models
 from gateway.config.problems import ConfigPath, Fault
 from gateway.dialects import DIALECTS
 from gateway.http.aws_signature import AwsCredentials
+from gateway.limiting.prices import price_at
 from gateway.masking import Redaction
 from gateway.prompt_audit.audit_log import AuditCounts, AuditLog, Destination, QueueOptions
 from gateway.prompt_audit.data_keys import BadKey, PublicKey, SecretKey, WrappingKey
@@ -91,10 +92,11 @@ def record_price(config: Config) -> Price:
     """Return the function that tells the cost of a request."""
     of_models = prices(config)
 
-    def price(model: str, used: Usage) -> tuple[float, str] | None:
-        if model not in of_models:
+    def price(model: str, upstream: str | None, used: Usage) -> tuple[float, str] | None:
+        found = price_at(of_models, model, upstream)
+        if found is None:
             return None
-        own, currency = of_models[model]
+        own, currency = found
         return own.of(used) / 1e6, currency
 
     return price

@@ -17,6 +17,7 @@ from gateway.routing.forwarded import TrustedProxies
 from gateway.routing.matching import RequestMatcher
 from gateway.routing.table import RouteTable
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.traces.recording import TraceRecords
 from gateway.upstream.model_polling import ModelPolling
 from gateway.wiring.deployments import deployments
 from gateway.wiring.discovered_models import Merged, UpstreamModels, merged, polling
@@ -25,6 +26,7 @@ from gateway.wiring.parts import Parts
 from gateway.wiring.pipelines import pipeline_without_route
 from gateway.wiring.prices import prices
 from gateway.wiring.routes import routes
+from gateway.wiring.traces import set_prices
 
 _REBUILD_S = 1.0
 """Shortest time between two changes of the models that are served."""
@@ -44,6 +46,7 @@ class ServedRoutes:
         parts: Parts,
         proxies: TrustedProxies,
         registry: Registry,
+        records: TraceRecords,
         *,
         ended: OnEnd,
         server_options: Handler,
@@ -56,6 +59,7 @@ class ServedRoutes:
         self._parts = parts
         self._proxies = proxies
         self._registry = registry
+        self._records = records
         self._ended = ended
         self._server_options = server_options
         self._logger: FilteringBoundLogger = parts.sinks.logger
@@ -123,6 +127,7 @@ class ServedRoutes:
         self._inherit(before)
         sinks = self._parts.sinks
         sinks = replace(sinks, counting=counting(config, self._registry, sinks.classes))
+        set_prices(config, self._records)
         parts = replace(
             self._parts,
             deployments=self.deployments,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.config import Config, models
 from gateway.hooks.recorded import RecordedRedaction
+from gateway.limiting.prices import place
 from gateway.middleware.request_classes import RequestClasses
 from gateway.middleware.tracing import TraceOptions, Tracing
 from gateway.routing.forwarded import TrustedProxies
@@ -33,15 +34,7 @@ def tracing(
     traces = config.telemetry.traces
     if traces is None or disabled(os.environ):
         return None
-    of_models = prices(config)
-
-    def price(model: str, used: Usage) -> tuple[float, str]:
-        if model not in of_models:
-            return 0.0, ""
-        own, currency = of_models[model]
-        return own.of(used) / 1e6, currency
-
-    records.price = price
+    set_prices(config, records)
     records.wanted = traces.local is not None or otlp_endpoint(traces, os.environ) is not None
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
     trusts = TrustedProxies(networks).trusts if networks else None
@@ -64,6 +57,25 @@ def tracing(
         return Tracing(options, records, classes)
 
     return of
+
+
+def set_prices(config: Config, records: TraceRecords) -> None:
+    """Set the prices that `records` uses."""
+    of_models = prices(config)
+
+    def price(model: str, used: Usage) -> tuple[float, str]:
+        if model not in of_models:
+            return 0.0, ""
+        own, currency = of_models[model]
+        return own.of(used) / 1e6, currency
+
+    def surcharge(model: str, upstream: str, used: Usage) -> float:
+        own = of_models.get(place(model, upstream))
+        return 0.0 if own is None else (own[0].of(used) - of_models[model][0].of(used)) / 1e6
+
+    records.price = price
+    deployed = (one for model in config.models.values() for one in model.deployments)
+    records.surcharge = surcharge if any(one.price is not None for one in deployed) else None
 
 
 def _redaction(hooks: Hooks | None, route: models.Route | None) -> RecordedRedaction | None:

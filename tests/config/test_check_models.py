@@ -73,3 +73,44 @@ def test_a_budget_in_money_needs_a_price_for_whatever_is_listed(
     said = said_of(document)
     assert (said == []) == is_fine
     assert is_fine or "models that vllm lists may have no price in it" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"upstream": "a", "price": PRICE}, {"upstream": "b", "price": PRICE}, None),
+        ({"upstream": "a", "price": PRICE}, {"upstream": "b"}, None),
+        (
+            {"upstream": "a", "price": PRICE},
+            {"upstream": "b", "price": {**PRICE, "currency": "EUR"}},
+            "is in EUR, others are in USD",
+        ),
+        (
+            {"upstream": "a", "price": PRICE},
+            {"upstream": "a", "model": "x", "price": {"input": 9, "output": 9}},
+            "differs from another one at a",
+        ),
+    ],
+)
+def test_prices_of_deployments_have_one_currency_and_one_price_at_each_upstream(
+    first: Any, second: Any, said: str | None
+) -> None:
+    endpoint = {"endpoints": [{"url": "http://10.0.0.5:8000"}]}
+    document = found(False, ["m"], models={"m": {"deployments": [first, second]}})
+    document["upstreams"] = {"a": endpoint, "b": endpoint}
+    problems = said_of(document)
+    assert problems == [] if said is None else said in problems[0]
+
+
+@pytest.mark.parametrize(("second", "is_fine"), [({"price": PRICE}, True), ({}, False)])
+def test_a_budget_in_money_is_served_by_deployments_that_all_have_a_price(
+    second: Any, is_fine: bool
+) -> None:
+    endpoint = {"endpoints": [{"url": "http://10.0.0.5:8000"}]}
+    deployments = [{"upstream": "a", "price": PRICE}, {"upstream": "b", **second}]
+    document = found(False, ["m"], models={"m": {"deployments": deployments}})
+    document["upstreams"] = {"a": endpoint, "b": endpoint}
+    document["store"] = {"url": "sqlite:///l.db"}
+    document["limits"] = {"b": {"budget": "5 USD/day", "key": "ip"}}
+    document["routes"][0]["limits"] = ["b"]
+    assert (said_of(document) == []) == is_fine

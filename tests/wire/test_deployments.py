@@ -354,3 +354,35 @@ async def test_a_deployment_of_another_dialect_gets_a_translated_request(
         assert response.status == 200
         assert response.json()["choices"][0]["message"]["content"] == "hello"
         assert model_of(two.requests[0]) == "own-1"
+
+
+async def test_a_deployment_costs_its_own_price(start_gateway: StartGateway) -> None:
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+    answered = json_reply({"usage": usage})
+    each: list[Deployed] = [{"price": {"input": 7, "output": 1}}, {"priority": 1}]
+    async with ScriptedUpstream(answered) as one, ScriptedUpstream(answered) as other:
+        document = config(one.url, other.url, each=each, price={"input": 2, "output": 1})
+        document["routes"][0]["served_headers"] = ["cost", "upstream"]
+        gateway = await start_gateway(document)
+        dear = await post(gateway)
+        await one.stop()
+        cheap = await post(gateway)
+        records = gateway.server.state.records
+        metrics = gateway.server.state.registry.snapshot()
+
+    assert (dear.value("x-gateway-upstream"), dear.value("x-gateway-cost")) == (b"u0", b"7")
+    assert (cheap.value("x-gateway-upstream"), cheap.value("x-gateway-cost")) == (b"u1", b"2")
+    [tally] = json.loads(records.take())["tallies"]
+    assert 9.0 in tally, "usage by model adds up what the deployments cost"
+    assert sum(value for _, value in metrics["gateway_cost"]) == pytest.approx(9.0)
+
+
+async def test_the_cheapest_deployment_by_price_is_asked(start_gateway: StartGateway) -> None:
+    each = [{"price": {"input": 3, "output": 15}}, {"price": {"input": 1, "output": 5}}]
+    async with ScriptedUpstream(OK) as one, ScriptedUpstream(OK) as other:
+        document = config(one.url, other.url, each=each, balance="cheapest")
+        gateway = await start_gateway(document)
+        for _ in range(4):
+            await post(gateway)
+
+    assert counts(one, other) == [0, 4]

@@ -178,6 +178,8 @@ class Tally:
     """Input tokens that were written to a backend's cache."""
     reasoning: int = 0
     """Output tokens of reasoning."""
+    surcharge: float = 0.0
+    """What the tokens cost more than the model's own price, because of deployments."""
 
     def add(self, used: Usage) -> None:
         """Add the tokens of one request."""
@@ -217,6 +219,10 @@ class TraceRecords:
         self._number = 0
         self.price: Callable[[str, Usage], tuple[float, str]] = _free
         """Cost of a model's tokens, and its currency."""
+        self.surcharge: Callable[[str, str, Usage], float] | None = None
+        """What tokens of a model at an upstream cost more than elsewhere; None if no deployment has
+        a price of its own.
+        """
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -273,7 +279,8 @@ class TraceRecords:
         cost, currency = self.price(key[1], tally.used)
         return [
             *(*key[:5], tally.requests, tally.errors, tally.limited, tally.counted),
-            *(tally.tokens_in, tally.tokens_out, tally.cached, cost, currency, *key[5:]),
+            *(tally.tokens_in, tally.tokens_out, tally.cached),
+            *(cost + tally.surcharge, currency, *key[5:]),
         ]
 
 
