@@ -42,7 +42,13 @@ from gateway.request import Request
 from gateway.routing.target import NO_HINT, Target, no_hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.quota import LONGEST_PAUSE_S, pause_after_s, retry_after_s, used_up_s
+from gateway.upstream.quota import (
+    LONGEST_PAUSE_S,
+    pause_after_s,
+    reported_quotas,
+    retry_after_s,
+    used_up_s,
+)
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
 from gateway.upstream.waking import Waking
@@ -442,8 +448,8 @@ class Attempts(Pending):
         if status < 400:
             upstream.answered(attempt.endpoint)
             head = response.head
-            if head.tells_quota and self._spares and (pause_s := used_up_s(head.fields)):
-                upstream.cool(attempt.endpoint, pause_s)
+            if head.tells_quota and self._spares:
+                self._learn_quota(attempt, response)
             return
         if status >= 500:
             upstream.failed(attempt.endpoint, f"status {status}")
@@ -453,6 +459,18 @@ class Attempts(Pending):
             upstream.cool(attempt.endpoint, pause_after_s(status, response.head.fields))
         elif status in (429, 503) and (asked_s := retry_after_s(response.head.fields)):
             upstream.cool(attempt.endpoint, min(asked_s, LONGEST_PAUSE_S))
+
+    def _learn_quota(self, attempt: Attempt, response: UpstreamResponse) -> None:
+        """Record what is left of the provider's quota. One that is used up is left alone."""
+        fields = response.head.fields
+        pause_s = used_up_s(fields)
+        if pause_s:
+            self.target.upstream.cool(attempt.endpoint, pause_s)
+        quotas = reported_quotas(fields)
+        self.target.upstream.reported(attempt.endpoint, quotas)
+        assignment = self.request.exchange.assignment
+        if assignment is not None:
+            assignment.deployment.load.provider.learn(quotas, time.monotonic())
 
     def _report_failure(self, attempt: Attempt, exc: BaseException) -> None:
         """Tell health tracking and the trace of an attempt without a response, and release it."""

@@ -48,8 +48,12 @@ class Deployments:
         now = self._now()
         for group in self._groups:
             ready = [one for one in group if one.key not in tried and one.is_ready(tokens, now)]
+            if len(ready) > 1:
+                for one in ready:
+                    one.weigh(now)
+                return ready[self._balancer.pick(ready, hint)]
             if ready:
-                return ready[self._balancer.pick(ready, hint) if len(ready) > 1 else 0]
+                return ready[0]
         left = (one for one in self.all if one.key not in tried and one.has_room(tokens, now))
         return next(left, None)
 

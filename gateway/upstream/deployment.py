@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 
 from gateway.bucket import TokenBucket
+from gateway.upstream.provider_quota import ProviderQuota
 from gateway.upstream.speed import Speed
 from gateway.upstream.upstream import Upstream
 
@@ -18,6 +19,8 @@ class Load:
 
     in_flight: int = 0
     speed: Speed = field(default_factory=Speed)
+    provider: ProviderQuota = field(default_factory=ProviderQuota)
+    """Quota that the provider reports."""
 
 
 class Quota:
@@ -63,6 +66,7 @@ class Deployment:
     quota: Quota
     _: KW_ONLY
     weight: float = 1.0
+    """Weight for the balancer: less than `full_weight` near the limit of the provider's quota."""
     model: str = ""
     """The upstream's name of the model."""
     priority: int = 0
@@ -71,6 +75,11 @@ class Deployment:
     concurrency: int | None = None
     """Requests at once in this worker; None for no limit."""
     load: Load = field(default_factory=Load)
+    full_weight: float = field(init=False)
+    """Weight by the configuration."""
+
+    def __post_init__(self) -> None:
+        self.full_weight = self.weight
 
     @property
     def in_flight(self) -> int:
@@ -92,7 +101,15 @@ class Deployment:
     def is_ready(self, tokens: float, now: float) -> bool:
         """Tell whether it has room, and its upstream an endpoint in service that has the model."""
         latest = self.upstream.latest
-        return self.has_room(tokens, now) and latest.has_ready(latest.lacking.get(self.model, ()))
+        return (
+            self.has_room(tokens, now)
+            and self.load.provider.allows(tokens, now)
+            and latest.has_ready(latest.lacking.get(self.model, ()))
+        )
+
+    def weigh(self, now: float) -> None:
+        """Set the weight by what is left of the provider's quota."""
+        self.weight = self.full_weight * self.load.provider.share(now)
 
     def inherit(self, other: Deployment) -> None:
         """Take over the load, and the quota if its rates are the same."""
@@ -115,6 +132,7 @@ class Assignment:
         self.entered = True
         self.deployment.load.in_flight += 1
         self.deployment.quota.spend(self.tokens, now)
+        self.deployment.load.provider.spend(self.tokens)
 
     def leave(self, used: float, now: float) -> None:
         """Count the request out, once, and correct the quota: it used `used` tokens."""

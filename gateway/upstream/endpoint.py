@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from gateway.upstream.health import Health
 from gateway.upstream.pool import EndpointPool
+from gateway.upstream.provider_quota import ProviderQuota
 from gateway.upstream.speed import Speed
 
 
@@ -44,6 +45,8 @@ class Endpoint:
     """Upper bound on requests in flight from before the probes, which are no probes."""
     speed: Speed = field(default_factory=Speed, init=False)
     """Speed of its latest answers, if the balancer needs it."""
+    quota: ProviderQuota = field(default_factory=ProviderQuota, init=False)
+    """Quota that its provider reports."""
     cost: float = field(default=1.0, init=False)
     """Cost relative to others: endpoints of an upstream cost the same."""
     progress_at: float = field(default=float("-inf"), init=False)

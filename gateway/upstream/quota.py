@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from gateway.upstream.provider_quota import ReportedQuota
+
 LONGEST_PAUSE_S = 300.0
 _UNTOLD_S = 1.0
 """Pause after a refusal that tells none."""
@@ -20,6 +22,7 @@ _CREDENTIAL_STATUSES = (401, 402, 403)
 _NUMBER = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _PARTS = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|h|m|s|d)")
 _UNITS_S = {b"ms": 0.001, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
+_MOST_QUOTAS = 8
 RawFields = Iterable[tuple[bytes, bytes]]
 
 
@@ -49,6 +52,30 @@ def used_up_s(fields: RawFields, now: datetime | None = None) -> float:
         if reset is not None:
             longest = max(longest, _duration_s(reset.strip(), now) or 0.0)
     return min(longest, LONGEST_PAUSE_S)
+
+
+def reported_quotas(fields: RawFields, now: datetime | None = None) -> list[ReportedQuota]:
+    """Return the quotas that a response reports, in the form of OpenAI and Azure, or of
+    Anthropic.
+    """
+    named = {name.lower(): value.strip() for name, value in fields if b"ratelimit" in name.lower()}
+    found = []
+    for name, value in named.items():
+        if name.startswith(b"x-ratelimit-remaining-"):
+            kind = name.removeprefix(b"x-ratelimit-remaining-")
+            others = b"x-ratelimit-limit-" + kind, b"x-ratelimit-reset-" + kind
+        elif name.startswith(b"anthropic-ratelimit-") and name.endswith(b"-remaining"):
+            kind = name.removeprefix(b"anthropic-ratelimit-").removesuffix(b"-remaining")
+            start = name.removesuffix(b"remaining")
+            others = start + b"limit", start + b"reset"
+        else:
+            continue
+        limit, reset = (named.get(other) for other in others)
+        if limit is None or not (_NUMBER.fullmatch(value) and _NUMBER.fullmatch(limit)):
+            continue
+        reset_s = None if reset is None else _duration_s(reset, now)
+        found.append(ReportedQuota(kind.decode("latin-1"), float(limit), float(value), reset_s))
+    return found[:_MOST_QUOTAS]
 
 
 def retry_after_s(fields: RawFields, now: datetime | None = None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from gateway.upstream.health import EndpointState
 from gateway.upstream.latencies import Beginning, Quantile, Slowness
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import UpstreamOptions
+from gateway.upstream.provider_quota import ReportedQuota
 from gateway.upstream.ranking import Groups, ranked
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.waking import Waking
@@ -398,6 +399,14 @@ class Upstream:
         endpoint.health.cool(self._now(), pause_s)
         self.latest._look()
 
+    def reported(self, endpoint: Endpoint, quotas: Iterable[ReportedQuota]) -> None:
+        """Record what is left of the endpoint's quota."""
+        now = self._now()
+        before = endpoint.quota.share(now)
+        endpoint.quota.learn(quotas, now)
+        if endpoint.quota.share(now) != before:
+            self.latest._look()
+
     def checked(self, endpoint: Endpoint, failure: str | None) -> None:
         """Record an active check that passed (None) or failed."""
         if endpoint.health.checked(self._now(), failure):
@@ -526,13 +535,17 @@ class Upstream:
         now = self._now()
         states = {endpoint: endpoint.health.state(now) for endpoint in self.endpoints}
         for endpoint, state in states.items():
-            endpoint.weight = endpoint.full_weight * endpoint.health.share(now)
+            share = endpoint.health.share(now) * endpoint.quota.share(now)
+            endpoint.weight = endpoint.full_weight * share
             endpoint.pool.opens_ahead = state in (EndpointState.HEALTHY, EndpointState.WARMING)
             if state is not self._states.get(endpoint, EndpointState.HEALTHY):
                 endpoint.carried = endpoint.in_flight if state is EndpointState.PROBING else 0
                 self._report(endpoint, state, endpoint.health.why(now))
         self._states = states
-        self._look_at = min((e.health.changes_at(now) for e in self.endpoints), default=_NEVER)
+        self._look_at = min(
+            (min(e.health.changes_at(now), e.quota.changes_at(now)) for e in self.endpoints),
+            default=_NEVER,
+        )
         ranking = ranked(states, self.options.panic)
         self.counts.panics += ranking.panicking and not self.panicking
         self.panicking = ranking.panicking

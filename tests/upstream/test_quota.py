@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.quota import LONGEST_PAUSE_S, pause_after_s, retry_after_s, used_up_s
+from gateway.upstream.provider_quota import ReportedQuota
+from gateway.upstream.quota import (
+    LONGEST_PAUSE_S,
+    pause_after_s,
+    reported_quotas,
+    retry_after_s,
+    used_up_s,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 Fields = list[tuple[bytes, bytes]]
@@ -98,3 +105,35 @@ NAMES = st.sampled_from(
 def test_any_value_of_a_backend_means_a_pause_within_bounds(fields: Fields) -> None:
     assert 0.0 <= used_up_s(fields, NOW) <= LONGEST_PAUSE_S
     assert 0.0 <= pause_after_s(429, fields, NOW) <= LONGEST_PAUSE_S
+
+
+def test_quotas_are_read_in_the_forms_of_openai_azure_and_anthropic() -> None:
+    openai = [
+        (b"x-ratelimit-limit-requests", b"60"),
+        (b"x-ratelimit-remaining-requests", b"59"),
+        (b"x-ratelimit-reset-requests", b"1s"),
+        (b"X-RateLimit-Limit-Tokens", b"150000"),
+        (b"X-RateLimit-Remaining-Tokens", b"149984"),
+        (b"X-RateLimit-Reset-Tokens", b"6m0s"),
+    ]
+    azure = [(b"x-ratelimit-remaining-requests", b"9"), (b"x-ratelimit-limit-requests", b"10")]
+    anthropic = [
+        (b"anthropic-ratelimit-input-tokens-limit", b"400000"),
+        (b"anthropic-ratelimit-input-tokens-remaining", b"398000"),
+        (b"anthropic-ratelimit-input-tokens-reset", b"2026-03-01T12:00:12Z"),
+    ]
+    assert reported_quotas(openai, NOW) == [
+        ReportedQuota("requests", 60, 59, 1.0),
+        ReportedQuota("tokens", 150_000, 149_984, 360.0),
+    ]
+    assert reported_quotas(azure, NOW) == [ReportedQuota("requests", 10, 9, None)]
+    assert reported_quotas(anthropic, NOW) == [
+        ReportedQuota("input-tokens", 400_000, 398_000, 12.0)
+    ]
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"many", b"1e9", b"\xff", b"9" * 40])
+def test_a_quota_without_numbers_is_no_quota(value: bytes) -> None:
+    fields = [(b"x-ratelimit-remaining-requests", value), (b"x-ratelimit-limit-requests", b"1")]
+    assert reported_quotas(fields, NOW) == []
+    assert reported_quotas([fields[0]], NOW) == []

@@ -386,3 +386,30 @@ async def test_the_cheapest_deployment_by_price_is_asked(start_gateway: StartGat
             await post(gateway)
 
     assert counts(one, other) == [0, 4]
+
+
+@pytest.mark.parametrize("at", ["deployments", "endpoints"])
+async def test_the_one_near_its_providers_limit_gets_fewer_requests_before_a_429(
+    start_gateway: StartGateway, at: str
+) -> None:
+    def answering(remaining: int) -> Script:
+        return raw_reply(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+            b"x-ratelimit-limit-requests: 1000\r\nx-ratelimit-reset-requests: 1h\r\n"
+            b"x-ratelimit-remaining-requests: %d\r\n\r\n{}" % remaining
+        )
+
+    async with ScriptedUpstream(answering(10)) as near, ScriptedUpstream(answering(900)) as far:
+        if at == "deployments":
+            document = config(near.url, far.url, balance="round_robin")
+        else:
+            document = config(near.url)
+            endpoints = [{"url": near.url}, {"url": far.url}]
+            document["upstreams"] = {"u0": {"endpoints": endpoints, "balance": "round_robin"}}
+        gateway = await start_gateway(document)
+        for _ in range(40):
+            assert (await post(gateway)).status == 200
+
+    few, many = counts(near, far)
+    assert few + many == 40
+    assert 1 <= few <= 6, "a twentieth of the other's share"
