@@ -82,13 +82,13 @@ def _facts_us() -> float:
     exchanges = [(_exchange(), _captured()) for _ in range(_RECORDS)]
     started = time.process_time()
     for exchange, captured in exchanges:
-        AuditRecord(exchange, captured, _OPTIONS, lambda model, usage: None)
+        AuditRecord(exchange, captured, _OPTIONS, lambda model, upstream, usage: None)
     return (time.process_time() - started) / _RECORDS * 1e6
 
 
 def _record_us(options: RecordOptions) -> float:
     records = [
-        AuditRecord(_exchange(), _captured(), options, lambda model, usage: None)
+        AuditRecord(_exchange(), _captured(), options, lambda model, upstream, usage: None)
         for _ in range(_RECORDS)
     ]
     started = time.process_time()
@@ -98,7 +98,9 @@ def _record_us(options: RecordOptions) -> float:
 
 
 def _write_us() -> float:
-    line = AuditRecord(_exchange(), _captured(), _OPTIONS, lambda model, usage: None).line()
+    line = AuditRecord(
+        _exchange(), _captured(), _OPTIONS, lambda model, upstream, usage: None
+    ).line()
     with tempfile.TemporaryDirectory() as folder:
         options = FileOptions(
             gzip=True,

@@ -47,6 +47,7 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "priority": deployment.priority,
         "in_flight": deployment.in_flight,
         "ready": deployment.is_ready(0.0, now),
+        "share": deployment.load.provider.share(now),
         "ttft_s": deployment.speed.first_token.at(now) or None,
         "tpot_s": deployment.speed.next_token.at(now) or None,
     }
@@ -181,6 +182,7 @@ def merge_models(replies: Sequence[WorkerReply]) -> list[dict[str, Any]]:
                 whole = seen.setdefault(key, {**deployment, "in_flight": 0, "ready": 0})
                 whole["in_flight"] += deployment["in_flight"]
                 whole["ready"] += deployment["ready"]
+                whole["share"] = min(whole["share"], deployment["share"])
                 for name in ("ttft_s", "tpot_s"):
                     known = [value for value in (whole[name], deployment[name]) if value]
                     whole[name] = max(known, default=None)

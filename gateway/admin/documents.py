@@ -258,6 +258,8 @@ class DeploymentStatus(Document):
     in_flight: int
     ready: int
     """Number of workers in which it takes requests."""
+    share: float
+    """Factor on its weight: less than 1 near the limit of the quota that its provider reports."""
     ttft_s: float | None
     """Time to the first event of its latest streamed answers, if a balancer measures it."""
     tpot_s: float | None

@@ -64,7 +64,7 @@ def recorded(
     exchange = an_exchange()
     exchange.path, exchange.status = "/v1/chat/completions", 200
     exchange.end_reason = EndReason.COMPLETE
-    return AuditRecord(exchange, captured, options, lambda model, usage: None)
+    return AuditRecord(exchange, captured, options, lambda model, upstream, usage: None)
 
 
 def line(*args: Any, **kwargs: Any) -> Any:

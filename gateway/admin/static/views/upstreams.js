@@ -48,7 +48,8 @@ function model({ name, deployments }) {
         { text: "Weight", class: "num wide" }, { text: "Priority", class: "num wide" },
         { text: "First token", class: "num wide" }, { text: "Each token", class: "num wide" }],
       deployments.map((one) => h("tr", { "data-key": `${one.upstream}/${one.model}` },
-        h("td", {}, one.ready ? state("good", "takes requests") : state("warn", "passed over")),
+        h("td", {}, !one.ready ? state("warn", "passed over")
+          : one.share < 1 ? state("warn", "near its provider's limit") : state("good", "takes requests")),
         h("td", { class: "main-cell" }, h("code", {}, one.upstream)),
         h("td", {}, h("code", {}, one.model)),
         h("td", { class: "num" }, number(one.in_flight)),
