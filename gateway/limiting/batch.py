@@ -119,6 +119,7 @@ class Batcher:
         try:
             verdicts = await self._send([demands for demands, _ in batch])
         except StoreUnavailable as exc:
+            self._failing = True
             for demands, _ in batch:
                 self._owe(demands, correct=False)
             self._give_up(batch, exc)
@@ -137,11 +138,9 @@ class Batcher:
 
     def _give_up(self, batch: Sequence[Waiting], why: StoreUnavailable) -> None:
         """Let the requests of a call go on without its decisions."""
-        waiting = [future for _, future in batch if future is None or not future.done()]
-        if waiting:
-            self._failing = True
-        for future in waiting:
-            if future is not None:
+        for _, future in batch:
+            if future is not None and not future.done():
+                self._failing = True
                 future.set_exception(why)
 
     def _succeeded(self, batch: Sequence[Waiting], verdicts: Sequence[LimitVerdict]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -129,6 +130,29 @@ async def test_a_decision_is_given_up_and_its_call_goes_on(wire: Wire) -> None:
     answers.set()
     await batcher.close()
     assert wire.calls[1:] == [[[ADJUST], [TAKE.again(Kind.ADJUST, -1.0)]]]
+
+
+async def test_a_reply_at_the_last_moment_counts(wire: Wire) -> None:
+    patience_s = 0.02
+
+    async def send(batch: Batch) -> Sequence[LimitVerdict]:
+        verdicts = await wire.send(batch)
+        if len(wire.calls) == 1:
+            busy_until = time.perf_counter() + 2 * patience_s
+            while time.perf_counter() < busy_until:  # the first look is over
+                pass
+            await asyncio.sleep(0)
+        return verdicts
+
+    batcher = Batcher(send, patience_s=patience_s)
+    batcher.post([ADJUST])
+    assert (await batcher.decide([TAKE])).admitted
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(patience_s, over.set)
+    await over.wait()  # and so is the last
+    batcher.post([ADJUST])
+    await batcher.close()
+    assert wire.calls == [[[ADJUST], [TAKE]], [[ADJUST]]], "nothing is kept back"
 
 
 class Local(Wire):
