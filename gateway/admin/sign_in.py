@@ -48,6 +48,7 @@ _PER_S, _BURST = 2.0, 40.0
 """Steps of sign-ins from one address; each sign-in has two."""
 _TOTAL_PER_S, _TOTAL_BURST = 20.0, 200.0
 """Steps from all addresses. They bound what unfinished sign-ins take in the store."""
+_METHODS, _OUTCOMES = ("issuer", "token"), ("ok", "refused", "failed")
 _ADDRESSES_CAP = 1000
 _OVERAGE = ("_claim_names", "hasgroups")
 """Claims of an ID token from which Entra ID left the groups out, because there are too many."""
@@ -75,7 +76,9 @@ class SignIn:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`make_client` builds the client of an issuer. It may raise OSError or ValueError."""
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter(
+            {(method, outcome): 0 for method in _METHODS for outcome in _OUTCOMES}
+        )
         """Number of sign-ins by method (`issuer` or `token`) and outcome."""
         self._auth = auth
         self._pending = pending

@@ -11,23 +11,35 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from gateway.auth.key_sets import RemoteKeySet
+from gateway.auth.oidc.issuer_metadata import IssuerDirectory, UnusableIssuer
 from gateway.cli.doctor.finding import Finding, failed, ok, warning
 from gateway.config import Config, models
 from gateway.errors import AuthUnavailable
 from gateway.wiring.egress import proxy_of
 
 _TIMEOUT_S = 5.0
+_REACH = (
+    "check `issuer` and, if it is set, `jwks`, and that this machine reaches them; `ca` names a "
+    "private authority"
+)
 
 
 async def identity(config: Config) -> AsyncIterator[Finding]:
     """Check every provider that fetches its keys."""
     for name, options in config.auth.items():
         if isinstance(options, models.JwtProviderSettings) and options.jwks is not None:
-            async for finding in _issuer(f"auth.{name}", options):
+            url = None if options.jwks == "auto" else options.jwks
+            async for finding in _issuer(f"auth.{name}", options, url):
                 yield finding
+    if config.admin is not None and config.admin.sign_in is not None:
+        async for finding in _issuer("admin.sign_in", config.admin.sign_in, None):
+            yield finding
 
 
-async def _issuer(subject: str, options: models.JwtProviderSettings) -> AsyncIterator[Finding]:
+async def _issuer(
+    subject: str, options: models.JwtProviderSettings | models.SignInSettings, url: str | None
+) -> AsyncIterator[Finding]:
+    """Check an issuer. `url` is that of its keys; None: it is discovered."""
     context = ssl.create_default_context(cafile=options.ca) if options.ca else None
     reports: list[str] = []
     dates: list[float] = []
@@ -53,20 +65,20 @@ async def _issuer(subject: str, options: models.JwtProviderSettings) -> AsyncIte
                 dates.append(parsedate_to_datetime(said).timestamp() - time.time())
             return await response.read()
 
-    keys = RemoteKeySet(
-        issuer=options.issuer,
-        url=None if options.jwks == "auto" else options.jwks,
-        fetch=fetch,
-        report=reports.append,
-    )
+    if isinstance(options, models.SignInSettings):
+        try:
+            await IssuerDirectory(options.issuer, fetch).metadata()
+        except UnusableIssuer as exc:
+            yield failed(subject, f"{options.issuer}: nobody can sign in: {exc}", _REACH)
+            return
+    keys = RemoteKeySet(issuer=options.issuer, url=url, fetch=fetch, report=reports.append)
     try:
         await keys.find(None, "")
     except AuthUnavailable:
         yield failed(
             subject,
             f"{options.issuer}: {'; '.join(reports) or 'no key that can be used'}",
-            "check `issuer` and `jwks`, and that this machine reaches them; `ca` names a private "
-            "authority",
+            _REACH,
         )
         return
     finally:

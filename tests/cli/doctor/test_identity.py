@@ -7,6 +7,7 @@ import pytest
 from gateway.demo import DemoBackend
 from tests.support.doctor import Doctor, of, one_model
 from tests.support.issuer import Issuer
+from tests.support.sign_in_issuer import SignInIssuer
 
 
 async def test_an_issuer_is_asked_for_its_keys(doctor: Doctor, backend: DemoBackend) -> None:
@@ -17,6 +18,20 @@ async def test_an_issuer_is_asked_for_its_keys(doctor: Doctor, backend: DemoBack
         issuer.mode = "500"
         found = of(await doctor(config), "cannot fetch keys")
     assert (found["subject"], found["verdict"]) == ("auth.corp", "failed")
+
+
+async def test_the_issuer_of_operators_is_asked_for_its_endpoints_and_keys(
+    doctor: Doctor, backend: DemoBackend
+) -> None:
+    async with SignInIssuer() as issuer:
+        admin = {"listen": "127.0.0.1:0", "sign_in": issuer.sign_in()}
+        config = one_model(backend.url) | {"admin": admin}
+        found = of(await doctor(config), "its keys are here")
+        assert (found["subject"], found["verdict"]) == ("admin.sign_in", "ok")
+        issuer.public = {"token_endpoint": "http://evil.example/token"}
+        found = of(await doctor(config), "nobody can sign in")
+    assert (found["subject"], found["verdict"]) == ("admin.sign_in", "failed")
+    assert "token_endpoint is not an https URL" in found["text"]
 
 
 @pytest.mark.parametrize(
