@@ -19,6 +19,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.litellm_cases import BACKENDS, CASES, MASTER, Backends, outcome
+from tests.support.waiting import asked_until
 
 FOLDER = Path(__file__).parents[1] / "cli/litellm/recorded"
 _START_S = 180.0
@@ -70,14 +71,15 @@ async def record(program: str) -> None:
 
 
 async def _answers(address: str) -> None:
-    async with asyncio.timeout(_START_S), aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(f"{address}/health/liveliness") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.5)
+    async with aiohttp.ClientSession() as session:
+
+        async def is_up() -> bool:
+            async with session.get(f"{address}/health/liveliness") as response:
+                return response.status == 200
+
+        await asked_until(
+            is_up, bool, unless=(aiohttp.ClientError,), patience_s=_START_S, pause_s=0.5
+        )
 
 
 if __name__ == "__main__":
