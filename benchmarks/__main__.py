@@ -8,7 +8,8 @@ event. `prompt_audit`: cost of the prompt audit for an event and a record. `webs
 message and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are
 cut at random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory
 of a channel with many followers. `compression`: cost and savings of codings. `batching`: savings
-and delay of micro-batching. `holds`: how long a request body holds the event loop.
+and delay of micro-batching. `holds`: how long a request body holds the event loop. `keys`:
+exactness and cost with many keys and budgets over two gateways and a Redis.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from benchmarks import (
     journals,
     kept_streams,
     loop_holds,
+    many_keys,
     open_streams,
     prompt_audit,
     report,
@@ -238,6 +240,11 @@ def _holds(arguments: Namespace, _: Tools) -> Outcome:
     return {"holds": [asdict(each) for each in found]}, loop_holds.render(found)
 
 
+def _keys(arguments: Namespace, tools: Tools) -> Outcome:
+    found = many_keys.measure(tools.folder, arguments.keys, arguments.teams, arguments.requests)
+    return {"keys": many_keys.document(found)}, many_keys.render(found)
+
+
 BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "report": _report,
     "cost": _cost,
@@ -258,6 +265,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "kept": _kept,
     "broadcast": _broadcast,
     "holds": _holds,
+    "keys": _keys,
 }
 """Benchmarks by name; the first is the default."""
 
@@ -299,6 +307,13 @@ def _parser() -> argparse.ArgumentParser:
         "--followers", type=_at_least(1), default=10_000, help="for broadcast (%(default)s)"
     )
     parser.add_argument("--kept", type=_at_least(1), default=10_000, help="for kept (%(default)s)")
+    parser.add_argument(
+        "--keys", type=_at_least(11), default=1_000_000, help="for keys (%(default)s)"
+    )
+    parser.add_argument("--teams", type=_at_least(2), default=10_000, help="for keys (%(default)s)")
+    parser.add_argument(
+        "--requests", type=_at_least(100), default=5_000, help="for keys (%(default)s)"
+    )
     parser.add_argument("--every-ms", type=_at_least(1), default=500, help="for cuts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
     return parser
