@@ -22,7 +22,7 @@ NAME = "playground"
 """Name of its route in logs and metrics."""
 FILES = {"playground.css": "text/css", "playground.js": "text/javascript"}
 _FOLDER = Path(__file__).with_name("pages")
-_HEADERS = {
+HEADERS = {
     # Scripts and calls of this origin only; nobody may frame it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -33,6 +33,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-cache",
 }
+"""Header fields of pages of the public listener."""
 _ASKS = {"WWW-Authenticate": 'Basic realm="playground", charset="UTF-8"'}
 
 
@@ -56,8 +57,8 @@ class PlaygroundPage:
         name = request.exchange.path.removeprefix(PATH)
         kind, body = self._files.get(name, ("", b""))
         if not kind:
-            return web.Response(status=404, text="There is no such page.\n", headers=_HEADERS)
-        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_HEADERS)
+            return web.Response(status=404, text="There is no such page.\n", headers=HEADERS)
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=HEADERS)
 
     def _admits(self, authorization: str) -> bool:
         """Check the password of HTTP Basic (RFC 7617) in constant time; any user name will do."""

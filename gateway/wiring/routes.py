@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.browser import playground, script
+from gateway.browser import account, playground, script
 from gateway.config import Config, models
 from gateway.pipeline import Handler, OnEnd
 from gateway.routing.table import RouteEntry, RouteTable
@@ -48,6 +48,10 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
             )
         if route.self_service:
             entries += _self_service_entries(route, policies, ended)
+            page = f"{self_service_path(route)}/{account.PLACE}"
+            handler = account.AccountPage(page)
+            entry = _page(route.name, page, handler, config, parts, ended)
+            entries.append(replace(entry, hosts=frozenset(route.hosts)))
         if route.channels is not None:
             entries += _channel_entries(route, route.channels, policies, ended)
             if route.upstream is None and not route.models:
