@@ -15,6 +15,8 @@ from gateway.dialects import DIALECTS
 from gateway.dialects.paths import ENDPOINTS
 
 _WIDEST_IPV4, _WIDEST_IPV6 = 8, 16
+_ROOT_PARTS = 2
+"""Parts of the path of a file in the root folder."""
 """Prefix lengths below which a trusted network is too large to belong to one operator."""
 
 
@@ -32,8 +34,23 @@ def advise(config: models.Config) -> Iterator[Finding]:
             why = "tells nothing of `cache`, because the route has no cache"
             yield (*path, "served_headers"), why, "give it `cache: {}`"
     yield from _prompt_audit(config)
+    yield from _store_file(config)
     yield from _uncounted(config)
     yield from _versions(config)
+
+
+def _store_file(config: models.Config) -> Iterator[Finding]:
+    """Warn about a store in the root folder, whose path was meant to be relative, and about a store
+    whose folder is missing.
+    """
+    path = config.store.known_location.path
+    if path is None:
+        return
+    if len(path.parts) <= _ROOT_PARTS:
+        why = f"is the file {path} in the root folder"
+        yield ("store", "url"), why, "write the whole path: sqlite:///var/lib/gateway/store.db"
+    elif not path.parent.is_dir():
+        yield ("store", "url"), f"there is no folder {path.parent} here", "make it before `serve`"
 
 
 def _trusted_proxies(config: models.Config) -> Iterator[Finding]:

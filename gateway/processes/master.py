@@ -220,8 +220,16 @@ class Master:
         port = listeners.public[0].getsockname()[1]
         workers = [child.pid for child in self._children if child.name.startswith("worker")]
         admin = listeners.admin and listeners.admin.getsockname()[1]
+        location = self._loaded.config.store.location
+        store = {"store": location.shown} if location.is_shared else {}
         self._logger.info(
-            "listening", url=url, port=port, admin_port=admin, pid=os.getpid(), workers=workers
+            "listening",
+            url=url,
+            port=port,
+            admin_port=admin,
+            pid=os.getpid(),
+            workers=workers,
+            **store,
         )
         demo = next((child.where for child in self._children if child.name == "demo"), None)
         self.on_ready(url, admin_url, demo)

@@ -158,3 +158,18 @@ def test_prompts_that_others_can_read_are_warned_of(
         audit = {"s3": {**bucket, "access_key": key, "secret_key": key}}
     said = warnings(config(routes=[route(audit_prompts=options)], prompt_audit=audit))
     assert [one.startswith(why or "") for one in said] == ([True] if why else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "warned"),
+    [
+        ("/store.db", "is the file /store.db in the root folder"),
+        ("/no/such/folder/store.db", "there is no folder /no/such/folder here"),
+        ("{folder}/store.db", None),
+    ],
+)
+def test_a_store_in_a_strange_place_is_warned_of(
+    tmp_path: Path, path: str, warned: str | None
+) -> None:
+    url = f"sqlite://{path.format(folder=tmp_path)}"
+    assert warnings(config(store={"url": url})) == ([f"store.url: {warned}"] if warned else [])

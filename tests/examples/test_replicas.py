@@ -71,6 +71,7 @@ async def test_a_stream_goes_on_at_the_other_replica_and_its_user_has_one_limit(
                     assert rest.status_code == 200
             async with http.stream("GET", f"/v1/streams/{stream}", headers=asked) as rest:
                 await vllm.release(event(" morning"))
+                await vllm.release(b"data: [DONE]\n\n")
                 await vllm.finish()
                 text = "".join([line async for line in rest.aiter_lines()])
             assert '"content":" morning"' in text

@@ -34,7 +34,7 @@ async def test_a_folder_for_traces_that_cannot_be_made_is_said_at_the_start(
     assert line["reason"] == f"{path.parent}: Not a directory"
 
 
-def test_a_folder_for_the_store_that_cannot_be_made_is_a_problem_with_its_line(
+def test_a_missing_folder_for_the_store_is_a_problem_with_its_line(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -46,7 +46,8 @@ def test_a_folder_for_the_store_that_cannot_be_made_is_a_problem_with_its_line(
     )
     assert done.returncode == 1
     assert done.stderr.startswith(f"{file}:")
-    assert done.stderr.endswith(f"store.url: cannot be used: {path.parent}: Not a directory\n")
+    why = "there is no such folder: make it, or correct store.url"
+    assert done.stderr.endswith(f"store.url: cannot be used: {path.parent}: {why}\n")
 
 
 def test_a_key_file_whose_folder_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,5 +35,12 @@ def open_answers(location: Location, cap_bytes: int) -> AnswerStore:
 
 
 def _path(location: Location) -> Path:
+    """Return the file. Raise FileNotFoundError if its folder is missing: a mistyped path would
+    otherwise begin with an empty store, without keys and with full budgets.
+    """
     assert location.path is not None
+    folder = location.path.parent
+    if not folder.is_dir():
+        why = "there is no such folder: make it, or correct store.url"
+        raise FileNotFoundError(errno.ENOENT, why, str(folder))
     return location.path

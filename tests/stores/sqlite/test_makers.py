@@ -26,3 +26,11 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         open_limits(locate(f"sqlite:///{tmp_path}/file/store.db"))
+
+
+def test_a_missing_folder_is_no_place_for_a_store(tmp_path: Path) -> None:
+    location = locate(f"sqlite://{tmp_path}/missing/store.db")
+    for open_one in (open_limits, open_records):
+        with pytest.raises(FileNotFoundError, match="there is no such folder"):
+            open_one(location)
+    assert not (tmp_path / "missing").exists()
