@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -56,6 +57,14 @@ async def beginning(response: aiohttp.ClientResponse, cap_bytes: int) -> bytes:
         if len(body) >= cap_bytes:
             break
     return bytes(body)
+
+
+def failure_of(error: aiohttp.ClientError | OSError) -> str:
+    """Return why a request failed, in words."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or "unknown host"
+    return type(error).__name__
 
 
 def _in_url(host: str) -> str:

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from gateway.dialects.listed_model import BadModelList, ListedModel
-from gateway.upstream.asking import asking, beginning
+from gateway.upstream.asking import asking, beginning, failure_of
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.endpoint_tasks import EndpointTasks
 from gateway.upstream.upstream import Upstream
@@ -117,7 +117,7 @@ class ModelPolling:
         if other._options.read is self._options.read and other._options.path_at(
             ""
         ) == self._options.path_at(""):
-            self.lists = {key: one for key, one in other.lists.items() if one.models is not None}
+            self.lists = dict(other.lists)
         self.asked, self.failed = other.asked, other.failed
 
     def models(self) -> list[ListedModel]:
@@ -159,7 +159,8 @@ class ModelPolling:
 
     async def _keep_asking(self, endpoint: Endpoint) -> None:
         options, seen = self._options, 0
-        if endpoint.key in self.lists:
+        known = self.lists.get(endpoint.key)
+        if known is not None and known.failing is None:
             await self._pause(options.every_s * random.random(), seen)  # noqa: S311
         while True:
             seen = self._refreshes
@@ -194,7 +195,7 @@ class ModelPolling:
         except TimeoutError:
             self._fails(endpoint, found, f"no answer within {options.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as exc:
-            self._fails(endpoint, found, type(exc).__name__)
+            self._fails(endpoint, found, failure_of(exc))
         except BadModelList as exc:
             self._fails(endpoint, found, str(exc))
         else:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.client import Response, request
+from gateway.config import load_text
+from tests.support.client import RawClient, Response, request
 from tests.support.exchange import ask
-from tests.support.gateway import RunningGateway, StartGateway
+from tests.support.gateway import RunningGateway, StartGateway, config_text
 from tests.support.listing_backend import (
     ListingBackend,
     answer,
@@ -20,6 +23,7 @@ from tests.support.listing_backend import (
     vllm_list,
 )
 from tests.support.refusal import assert_error
+from tests.support.upstream import LAST_CHUNK, STREAM_HEAD, chunk
 from tests.support.waiting import asked_until, eventually
 
 PATIENCE_S = 30.0
@@ -353,3 +357,88 @@ async def test_an_adapter_that_is_loaded_later_becomes_a_model(start_gateway: St
         await refreshed(gateway, ["base", "new-lora"])
 
         assert (await post(gateway, "new-lora")).status == 200
+
+
+async def test_a_stream_goes_on_when_its_model_vanishes(start_gateway: StartGateway) -> None:
+    async with ListingBackend(vllm_list("m", "n")) as backend:
+        vllm = ("vllm", backend.url, {"discover_models": True})
+        gateway = await start_gateway(discovering(vllm, models=["*"]))
+        backend.answers["m"] = STREAM_HEAD + chunk(b"data: 1\n\n")
+        async with RawClient(gateway.port, patience_s=PATIENCE_S) as client:
+            await client.send(chat("m"))
+            await client.read_until(b"data: 1\n\n")
+            backend.shows(vllm_list("n"))
+            await refreshed(gateway, ["n"])
+            assert (await post(gateway, "m")).status == 404
+            [streaming] = [one for one in backend.connections if one.requests[-1].method == "POST"]
+            await streaming.send(chunk(b"data: 2\n\n") + LAST_CHUNK)
+            await client.read_until(b"data: 2\n\n")
+
+
+async def test_a_reload_keeps_the_lists_without_asking_again(start_gateway: StartGateway) -> None:
+    async with ListingBackend(vllm_list("m")) as backend:
+        vllm = ("vllm", backend.url, {"discover_models": {"every": "1h"}})
+        gateway = await start_gateway(discovering(vllm, models=["*"]))
+        backend.list = None  # a list that never comes would hold up the reload
+        for _ in range(3):
+            await gateway.server.prepare(gateway.config)
+            gateway.server.commit()
+
+        assert await names(gateway) == ["m"]
+        assert (await post(gateway, "m")).status == 200
+        assert backend.lists == 1
+        backend.shows(vllm_list("new"))
+        await refreshed(gateway, ["new"])
+
+
+async def test_a_reload_may_turn_discovery_on_and_off(start_gateway: StartGateway) -> None:
+    async with ListingBackend(vllm_list("m")) as backend:
+        off = discovering(("vllm", backend.url, {}), models=["kept"])
+        off["models"] = {"kept": {"upstream": "vllm"}}
+        on = discovering(("vllm", backend.url, {"discover_models": True}), models=["*"])
+        gateway = await start_gateway(off)
+        told = []
+        for document in (on, off, on):
+            await gateway.server.prepare(load_text(config_text(document, {})))
+            gateway.server.commit()
+            told.append(await names(gateway))
+
+    assert told == [["m"], ["kept"], ["m"]]
+
+
+def _asked_since(backend: ListingBackend, lists: int) -> bool:
+    return backend.lists > lists
+
+
+async def test_a_list_that_flaps_is_followed_once_a_second_at_most(
+    start_gateway: StartGateway,
+) -> None:
+    async with ListingBackend(vllm_list("a")) as backend:
+        vllm = ("vllm", backend.url, {"discover_models": True})
+        gateway = await start_gateway(discovering(vllm, models=["*"]))
+        served = gateway.server.runtime.served
+        tables: list[object] = []
+        started = time.perf_counter()
+        for number in range(60):
+            backend.shows(vllm_list("a" if number % 2 else "b"))
+            lists = backend.lists
+            served.polling["vllm"].refresh()
+            await eventually(partial(_asked_since, backend, lists), patience_s=PATIENCE_S)
+            assert (await ask(gateway.port, request("GET", "/v1/models"))).status == 200
+            if served.table not in tables:
+                tables.append(served.table)
+        took_s = time.perf_counter() - started
+
+    assert len(tables) <= took_s + 2
+
+
+async def test_requests_pass_while_a_list_is_awaited(start_gateway: StartGateway) -> None:
+    async with ListingBackend(vllm_list("m")) as backend:
+        vllm = ("vllm", backend.url, {"discover_models": {"timeout": "60s"}})
+        gateway = await start_gateway(discovering(vllm, models=["*"]))
+        backend.list = None
+        lists = backend.lists
+        gateway.server.runtime.served.polling["vllm"].refresh()
+        await eventually(lambda: backend.lists > lists, patience_s=PATIENCE_S)
+
+        assert (await post(gateway, "m")).status == 200

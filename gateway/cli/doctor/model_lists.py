@@ -46,9 +46,13 @@ async def model_findings(config: Config) -> Sequence[Finding]:
         for number, text in enumerate(route.models):
             if selected(found.config.models, [text]):
                 continue
+            silent = [one for one in discovering(config, [text]) if not asked[one].models()]
+            if any(one.failing for name in silent for one in asked[name].lists.values()):
+                continue  # the list that fails is told
             what = f"{text} matches no model" if is_pattern(text) else f"nobody lists {text}"
             where = ", ".join(discovering(config, [text]))
-            findings.append((("routes", index, "models", number), f"{what} now", f"asked: {where}"))
+            remedy = f"see what {where} list: gateway doctor" if where else None
+            findings.append((("routes", index, "models", number), f"{what} now", remedy))
     return findings
 
 
