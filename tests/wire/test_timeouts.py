@@ -265,7 +265,7 @@ async def test_an_endpoint_is_not_blamed_for_a_clients_impatience(
         gateway = await start_gateway(
             ranked(upstream.url, other.url, outliers={"failures": 2}),
         )
-        answers = await asyncio.gather(*(ask(gateway.port, asking("100ms")) for _ in range(8)))
+        answers = await asyncio.gather(*(ask(gateway.port, asking("500ms")) for _ in range(8)))
         assert {answer.status for answer in answers} == {504 if script is hang else 200}
         assert state_of(gateway, upstream.url) is EndpointState.HEALTHY
         assert upstream_of(gateway).counts.ejected == 0
