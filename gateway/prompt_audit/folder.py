@@ -103,11 +103,15 @@ class AuditFolder:
         return descriptor, path
 
     def files(self) -> list[AuditFile]:
-        """Return the audit files, the oldest first. Other files, and links, are left out. Raise
-        OSError.
+        """Return the audit files, the oldest first; none if the folder is not there. Other files
+        and links are left out. Raise OSError.
         """
+        try:
+            entries = os.scandir(self.path)
+        except FileNotFoundError:
+            return []  # the writer creates it
         found = []
-        with os.scandir(self.path) as entries:
+        with entries:
             for entry in entries:
                 match = _NAME.fullmatch(entry.name)
                 if match is None:

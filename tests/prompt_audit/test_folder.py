@@ -36,6 +36,10 @@ def folder(tmp_path: Path) -> AuditFolder:
     return made
 
 
+def test_a_folder_that_is_not_there_yet_has_no_files(tmp_path: Path) -> None:
+    assert AuditFolder(tmp_path / "later").files() == []
+
+
 def test_folder_and_files_belong_to_their_user_alone(folder: AuditFolder) -> None:
     descriptor, path = folder.create(".jsonl.gz")
     os.close(descriptor)
