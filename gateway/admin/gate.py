@@ -37,16 +37,22 @@ class AdminGate:
         request[NOTES], request[REQUEST_ID] = [], secrets.token_hex(8)
         path = _path_of(request)
         try:
+            return await self._answered(request, path, handler)
+        finally:  # what was done is written, even if the handler fails afterwards
+            await self._audit.write(request[NOTES])
+
+    async def _answered(
+        self, request: web.Request, path: str, handler: Handler
+    ) -> web.StreamResponse:
+        try:
             await self._authorize(request, path)
         except AccessRefused as exc:
             if exc.status == 401 and "Authorization" in request.headers:
                 await self._auth.delay_answer(request)
-            response: web.StreamResponse = self._refusal(request, path, exc)
-        else:
-            response = await self._handled(request, handler)
-            if request.method not in SAFE and not request[NOTES]:
-                self._note_unnoted(request, path, response)
-        await self._audit.write(request[NOTES])
+            return self._refusal(request, path, exc)
+        response = await self._handled(request, handler)
+        if request.method not in SAFE and not request[NOTES]:
+            self._note_unnoted(request, path, response)
         return response
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,7 +81,8 @@ class AdminGate:
         if least is None:
             return
         operator = request[OPERATOR] = await self._auth.identify(request)
-        if operator.role is None or operator.role < least:
+        is_known = path != ""  # an unknown path is 404 for every role
+        if operator.role is None or (is_known and operator.role < least):
             raise AccessRefused(403, f"this needs the role {least.word}")
 
     def _refusal(self, request: web.Request, path: str, exc: AccessRefused) -> web.Response:
@@ -95,7 +102,7 @@ class AdminGate:
     def _note_unnoted(request: web.Request, path: str, response: web.StreamResponse) -> None:
         """Note an action whose handler noted nothing: it failed, or changed nothing."""
         is_open = least_role(request.method, path) is None
-        if is_open or path.startswith(_UNAUDITED):
+        if is_open or not path or path.startswith(_UNAUDITED):
             return
         name, status = f"{request.method} {path}", response.status
         for part, value in request.match_info.items():

@@ -59,9 +59,16 @@ class OperatorSessions:
     """Sessions of all operators."""
 
     def __init__(
-        self, records: Callable[[], Records], *, now: Callable[[], float] = time.time
+        self,
+        records: Callable[[], Records],
+        *,
+        now: Callable[[], float] = time.time,
+        most: int = _CAP,
     ) -> None:
-        """`records` returns the store, or raises StoreUnavailable."""
+        """`records` returns the store, or raises StoreUnavailable. The oldest session ends when
+        there are more than `most`.
+        """
+        self._most = most
         self._records = records
         self._now = now
         self._known: dict[str, tuple[OperatorSession, float]] = {}
@@ -74,7 +81,7 @@ class OperatorSessions:
         name = secrets.token_urlsafe(_NAME_BYTES)
         records, key, now = self._records(), digest_of(name), self._now()
         others = sorted(await self.all(), key=lambda one: one.began_at)
-        for one in others[: max(0, len(others) - _CAP + 1)]:
+        for one in others[: max(0, len(others) - self._most + 1)]:
             await self.end(one.id)
         document = asdict(session)
         del document["id"]

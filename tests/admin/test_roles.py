@@ -83,3 +83,6 @@ async def test_each_role_reaches_what_the_table_gives_it_and_nothing_else(
             else:
                 assert response.status not in (401, 403), (method, path, role)
         assert (await admin(gateway, method, address)).status == 401
+    line = f"Authorization: Bearer {TOKENS['viewer']}"
+    for method, path in (("GET", "/api/nothing"), ("POST", "/api/now")):
+        assert (await admin(gateway, method, path, None, line)).status in (404, 405), path

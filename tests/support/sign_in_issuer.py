@@ -42,7 +42,7 @@ class SignInIssuer(Issuer):
         self.exchanged: list[dict[str, str]] = []
         """Forms at the token endpoint."""
         self._codes: dict[str, dict[str, str]] = {}
-        self.add_key("k", "RS256")
+        self.add_key("k", "ES256")
 
     def add_routes(self, application: web.Application) -> None:
         application.router.add_get("/authorize", self._authorize)

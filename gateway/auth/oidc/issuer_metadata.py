@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,25 +92,27 @@ class IssuerDirectory:
         self._fetched_at = 0.0
         self._tried_at = -RETRY_S
         self._fault = ""
+        self._one_at_a_time = asyncio.Lock()
 
     async def metadata(self) -> IssuerMetadata:
-        """Return the metadata. Raise UnusableIssuer."""
-        now = self._now()
-        found, age_s = self._found, now - self._fetched_at
-        if found is not None and age_s < FRESH_S:
-            return found
-        if now >= self._tried_at + RETRY_S:
-            self._tried_at = now
-            try:
-                found = await self._fetched()
-            except UnusableIssuer as exc:
-                self._fault = str(exc)
-            else:
-                self._found, self._fetched_at = found, self._now()
-                return found
-        if found is not None and age_s < STALE_S:
-            return found
-        raise UnusableIssuer(self._fault or "its OpenID configuration is being fetched")
+        """Return the metadata. Concurrent callers wait for the same fetch. Raise UnusableIssuer."""
+        async with self._one_at_a_time:
+            now = self._now()
+            is_old = self._found is None or now >= self._fetched_at + FRESH_S
+            if is_old and now >= self._tried_at + RETRY_S:
+                await self._fetch_again()
+            if self._found is not None and self._now() < self._fetched_at + STALE_S:
+                return self._found
+        raise UnusableIssuer(self._fault)
+
+    async def _fetch_again(self) -> None:
+        try:
+            self._found = await self._fetched()
+            self._fetched_at = self._now()
+        except UnusableIssuer as exc:
+            self._fault = str(exc)
+        finally:
+            self._tried_at = self._now()
 
     async def _fetched(self) -> IssuerMetadata:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -81,3 +82,20 @@ async def test_metadata_is_fetched_once_an_hour_and_used_while_the_issuer_is_awa
     is_away = False
     clock.now += RETRY_S
     assert (await directory.metadata()).issuer == ISSUER
+
+
+async def test_concurrent_sign_ins_wait_for_the_same_fetch() -> None:
+    asked = []
+    answered = asyncio.Event()
+
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        await answered.wait()
+        return orjson.dumps(DOCUMENT)
+
+    directory = IssuerDirectory(ISSUER, fetch, now=Clock())
+    waiting = [asyncio.create_task(directory.metadata()) for _ in range(3)]
+    await asyncio.sleep(0)
+    answered.set()
+    assert {one.issuer for one in await asyncio.gather(*waiting)} == {ISSUER}
+    assert len(asked) == 1
