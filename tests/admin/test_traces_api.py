@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.support.upstream import (
     reply_then_reset,
     sse_reply,
 )
+from tests.support.waiting import asked_until
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -392,6 +394,42 @@ async def test_prompts_and_answers_are_recorded_where_a_route_says_so_redacted_a
             await told(gateway, f"/api/traces/{other['trace']}")
         )
         assert upstream.requests[0].value("accept-encoding") is None, "it is to be read"
+
+
+async def test_recorded_prompts_are_for_admins_only(
+    start_gateway_process: StartGatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "all-77de")
+    tokens = {
+        role: {"sha256": hashlib.sha256(role.encode()).hexdigest(), "role": role}
+        for role in ("viewer", "operator")
+    }
+    section = {"listen": "127.0.0.1:0", "token": {"env": "ADMIN_TOKEN"}, "tokens": tokens}
+    async with ScriptedUpstream(json_reply({"choices": []})) as upstream:
+        config = model_config(upstream)
+        config["routes"][0]["traces"] = {"content": True}
+        gateway = await start_gateway_process(
+            config, telemetry=telemetry(content="100B"), admin=section
+        )
+        await ask(gateway.port, chat())
+
+        async def shown(path: str, token: str) -> str:
+            response = await admin(gateway, "GET", path, None, f"Authorization: Bearer {token}")
+            return response.body.decode()
+
+        async def listed_requests() -> Any:
+            return json.loads(await shown("/api/traces", "all-77de"))["requests"]
+
+        [one] = await asked_until(listed_requests, bool, patience_s=20.0)
+        path = f"/api/traces/{one['request_id']}"
+        kept = await shown(path, "all-77de")
+        assert CANARY in kept
+        assert "gen_ai.input.messages" in kept
+        for role in tokens:
+            found = await shown(path, role)
+            assert "spans" in found
+            assert CANARY not in found
+            assert "gen_ai.input.messages" not in found
 
 
 async def test_usage_is_told_as_json_lines(start_gateway_process: StartGatewayProcess) -> None:
