@@ -1,4 +1,4 @@
-"""One background task for each endpoint of an upstream, while the endpoint is there."""
+"""Background tasks: one for each endpoint of an upstream, while the endpoint is there."""
 
 from __future__ import annotations
 

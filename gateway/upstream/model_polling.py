@@ -45,7 +45,7 @@ class PollOptions:
 
 @dataclass(slots=True)
 class EndpointList:
-    """What one endpoint listed."""
+    """List of one endpoint."""
 
     models: tuple[ListedModel, ...] | None = None
     """The last good list; None if there was none yet."""

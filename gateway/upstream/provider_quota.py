@@ -22,7 +22,7 @@ _MOST_KINDS = 8
 
 @dataclass(frozen=True, slots=True)
 class ReportedQuota:
-    """One quota in the headers of an answer."""
+    """Quota in the headers of an answer."""
 
     kind: str
     """Such as `requests`, `tokens` or `input-tokens`."""

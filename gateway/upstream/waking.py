@@ -33,7 +33,7 @@ class WakingState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WakeOptions:
-    """How long requests wait. Times in seconds."""
+    """Limits on the wait of requests. Times in seconds."""
 
     max_wait_s: float = 120.0
     pause_s: float = 1.0

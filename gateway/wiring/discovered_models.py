@@ -25,14 +25,12 @@ _DEFAULT = models.ModelSettings()
 
 @dataclass(frozen=True, slots=True)
 class UpstreamModels:
-    """What became of the models that one upstream lists. All are names without its prefix, but
-    those in `served`.
-    """
+    """Models that one upstream lists, by what is done with them."""
 
     served: tuple[str, ...] = ()
     """Names by which callers request them."""
     configured: tuple[str, ...] = ()
-    """Those that the configuration has a model for, which is served in their place."""
+    """Names of those that a configured model replaces."""
     hidden: int = 0
     """Number of those that `only` and `hide` leave out."""
     cut: int = 0

@@ -31,6 +31,19 @@ async def test_two_vllm_servers_answer_under_one_name(prepare: Prepare) -> None:
     assert sent(example.backends["vllm"]).path == "/v1/chat/completions"
 
 
+async def test_models_that_two_backends_list_are_served(prepare: Prepare) -> None:
+    example = await prepare("model-discovery.yaml")
+    await example.serve()
+    assert await example.chat("vllm/demo-llama")
+    assert await example.chat("ollama/demo")
+    assert sent(example.backends["vllm"]).path == "/v1/chat/completions"
+    assert sent(example.backends["ollama"]).path == "/api/chat"
+    async with httpx.AsyncClient(base_url=example.url, trust_env=False) as http:
+        listed = (await http.get("/v1/models")).json()["data"]
+    names = {one["id"] for one in listed}
+    assert {"vllm/demo", "ollama/demo-llama"} <= names
+
+
 async def test_a_channel_gets_events_and_a_whole_generation(prepare: Prepare) -> None:
     example = await prepare("channels.yaml")
     follower = await example.command("token")
