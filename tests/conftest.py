@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import faulthandler
 import gc
 import itertools
 import os
@@ -42,6 +43,7 @@ CHROMIUM_OPTIONS = [
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess,"
     "HttpsUpgrades,MediaRouter,OptimizationHints,PaintHolding,PreconnectToSearch",
 ]
+LONGEST_TEARDOWN_S = 90.0
 _FIGURE = "figure"
 _figures: list[Figure] = []
 """Figures of the run. Each comes with the report of its test, from the process that ran it."""
@@ -89,6 +91,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stores of this process wait for their answers, though the machine is busy."""
     make_patient(monkeypatch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """End a process whose teardown hangs: pytest-timeout no longer watches a test that has failed.
+    uvloop waits without end for a program that such a test has left running.
+    """
+    faulthandler.dump_traceback_later(LONGEST_TEARDOWN_S, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
@@ -155,12 +169,18 @@ async def start_gateway_process(
 async def start_nginx(tmp_path: Path) -> AsyncIterator[StartNginx]:
     running: list[Nginx] = []
 
-    async def start(gateway_port: int, keepalive: int = 256) -> Nginx:
+    async def start(
+        gateway_port: int,
+        keepalive: int = 256,
+        *,
+        site: Mapping[str, str] | None = None,
+        main: str | None = None,
+    ) -> Nginx:
         folder = tmp_path / f"nginx-{len(running)}"
         folder.mkdir()
-        nginx = Nginx(folder, gateway_port, keepalive)
-        await nginx.start()
+        nginx = Nginx(folder, gateway_port, keepalive, site, main)
         running.append(nginx)
+        await nginx.start()
         return nginx
 
     yield start

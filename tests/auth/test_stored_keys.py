@@ -17,6 +17,7 @@ from gateway.errors import AuthUnavailable
 from gateway.store import polling
 from gateway.store.record_cache import RecordCache
 from gateway.stores.memory.records import MemoryRecords
+from tests.support.waiting import PATIENCE_S
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def make() -> tuple[str, ApiKey]:
 
 async def accepted(provider: ApiKeyProvider, text: str, *, wanted: bool) -> None:
     """Wait until a key is accepted, or is not."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 await provider.verify(text)

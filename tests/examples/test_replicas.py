@@ -13,9 +13,10 @@ import yaml
 from gateway.cli.token import mint
 from gateway.config.models import JwtProviderSettings
 from tests.support.gateway import RunningGateway, StartGateway
-from tests.support.nginx import Nginx
+from tests.support.nginx import StartNginx
 from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, stepped_stream
+from tests.support.waiting import PATIENCE_S
 
 FOLDER = Path(__file__).parents[2] / "examples/replicas"
 CHAT = {"model": "llama-3.1-8b", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
@@ -31,10 +32,11 @@ def event(text: str) -> bytes:
     return b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text.encode()
 
 
+@pytest.mark.usefixtures("patient_stores")
 async def test_a_stream_goes_on_at_the_other_replica_and_its_user_has_one_limit(
     start_gateway: StartGateway,
     start_redis: StartRedis,
-    tmp_path: Path,
+    start_nginx: StartNginx,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     redis = await start_redis()
@@ -49,11 +51,10 @@ async def test_a_stream_goes_on_at_the_other_replica_and_its_user_has_one_limit(
         upstream = (FOLDER / "upstream.conf").read_text()
         for number, gateway in enumerate(replicas):
             upstream = upstream.replace(f"10.0.0.1{number + 1}:8080", f"127.0.0.1:{gateway.port}")
-        nginx = Nginx(tmp_path, 1, site={"upstream": upstream})
-        await nginx.start()
+        nginx = await start_nginx(1, site={"upstream": upstream})
         headers = user(replicas[0])
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(PATIENCE_S),
             httpx.AsyncClient(
                 base_url=nginx.url, verify=nginx.trust(), headers=headers, trust_env=False
             ) as http,
@@ -79,6 +80,5 @@ async def test_a_stream_goes_on_at_the_other_replica_and_its_user_has_one_limit(
             for gateway in replicas:
                 answer = await http.get(f"{gateway.url}/v1/models")
                 counts += re.findall(r'"per-user";r=(\d+)', answer.headers["RateLimit"])
-        await nginx.stop()
     assert all(int(count) <= left for count in counts)
     assert len(vllm.requests) == 1

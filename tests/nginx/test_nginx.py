@@ -52,7 +52,7 @@ async def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
 
 
 async def test_an_nginx_with_other_sites_includes_one_file(
-    start_gateway: StartGateway, tmp_path: Path
+    start_gateway: StartGateway, start_nginx: StartNginx, tmp_path: Path
 ) -> None:
     # The block of docs/nginx.md, in an nginx that serves another site.
     page = (ROOT / "docs/nginx.md").read_text()
@@ -62,18 +62,13 @@ async def test_an_nginx_with_other_sites_includes_one_file(
     main = f"events {{}} http {{ gzip on; include site/paths.conf; {other} {block} }}"
     async with ScriptedUpstream(json_reply({"ok": True})) as upstream:
         gateway = await start_gateway(simple_config(upstream.url, server=BEHIND_NGINX))
-        nginx = Nginx(tmp_path / "nginx", gateway.port, main=main)
-        (tmp_path / "nginx").mkdir()
-        await nginx.start()
-        try:
-            async with client(nginx) as http:
-                answer = await http.post("/v1/chat/completions", json={"model": "m"})
-            assert answer.json() == {"ok": True}
-            transport = httpx.AsyncHTTPTransport(uds=f"{tmp_path}/other")
-            async with httpx.AsyncClient(transport=transport, trust_env=False) as http:
-                assert (await http.get("http://other/")).text == "other"
-        finally:
-            await nginx.stop()
+        nginx = await start_nginx(gateway.port, main=main)
+        async with client(nginx) as http:
+            answer = await http.post("/v1/chat/completions", json={"model": "m"})
+        assert answer.json() == {"ok": True}
+        transport = httpx.AsyncHTTPTransport(uds=f"{tmp_path}/other")
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as http:
+            assert (await http.get("http://other/")).text == "other"
 
 
 async def test_nginx_accepts_the_site_that_is_migrated(tmp_path: Path) -> None:

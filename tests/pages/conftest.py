@@ -21,7 +21,7 @@ from tests.support.gateway import GatewayProcess, simple_config
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE
 from tests.support.upstream import ScriptedUpstream, stepped_stream
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 ADMIN_TOKEN = "operators-only-7f3a"
 
 

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.support.gateway import GatewayProcess
 
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
-_PATIENCE_MS = 15_000
+_PATIENCE_MS = 30_000
 _WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>

@@ -34,9 +34,16 @@ class StartNginx(Protocol):
     when the test ends.
     """
 
-    def __call__(self, gateway_port: int, keepalive: int = 256) -> Awaitable[Nginx]:
+    def __call__(
+        self,
+        gateway_port: int,
+        keepalive: int = 256,
+        *,
+        site: Mapping[str, str] | None = None,
+        main: str | None = None,
+    ) -> Awaitable[Nginx]:
         """Start nginx. `keepalive` is the number of idle connections to the gateway that it
-        keeps.
+        keeps. For `site` and `main` see Nginx.
         """
 
 
