@@ -10,7 +10,7 @@ import pytest
 from tests.support.admin import told
 from tests.support.client import Response, ask
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
-from tests.support.limit_stores import stores_wait
+from tests.support.patient_stores import stores_wait
 from tests.support.redis import StartRedis
 from tests.support.tokens import Auth, bearer
 from tests.support.upstream import ScriptedUpstream, json_reply

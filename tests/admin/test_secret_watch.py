@@ -16,7 +16,7 @@ from tests.support.admin import admin, until
 from tests.support.client import ask
 from tests.support.figures import Report
 from tests.support.gateway import GatewayProcess, StartGatewayProcess, simple_config
-from tests.support.limit_stores import stores_wait
+from tests.support.patient_stores import stores_wait
 from tests.support.redis import StartRedis
 from tests.support.upstream import ScriptedUpstream, json_reply
 from tests.support.waiting import SLACK_S, eventually
