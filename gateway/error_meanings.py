@@ -210,6 +210,12 @@ MEANINGS = (
         "See [the close codes](websocket.md#close-codes)",
     ),
     Meaning(
+        400,
+        "plain_http",
+        "A client speaks plain HTTP to a [listener with TLS](tls.md#the-gateways-own-listener)",
+        "Write `https://` in the client's URL",
+    ),
+    Meaning(
         401,
         "invalid_api_key",
         "No valid credential: the message and `WWW-Authenticate` say why, the log has details",

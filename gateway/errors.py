@@ -362,6 +362,14 @@ class CredentialExpired(RequestError):
     default_message = "The credential is not valid any more."
 
 
+class PlainHttp(RequestError):
+    """A client speaks plain HTTP to a listener with TLS."""
+
+    status = 400
+    code = "plain_http"
+    default_message = "This port speaks HTTPS only. Write https:// in the URL."
+
+
 class HeadersTooLarge(RequestError):
     """Too many header bytes or header fields (RFC 6585 section 5)."""
 

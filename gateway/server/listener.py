@@ -55,6 +55,8 @@ class Listener:
         """True once exchanges are ended before they are complete."""
         self.refusals: Counter[str] = Counter()
         """Number of refusals before a request began, by error code."""
+        self.handshakes = 0
+        """Number of TLS handshakes under way."""
         self._connections: set[Connection] = set()
         self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
@@ -95,6 +97,11 @@ class Listener:
     def open_connections(self) -> int:
         """Number of open client connections."""
         return len(self._connections)
+
+    @property
+    def is_full(self) -> bool:
+        """True if no connection more is admitted, those in a handshake included."""
+        return len(self._connections) + self.handshakes >= self.options.max_connections
 
     def admits(self, connection: Connection) -> bool:
         """Count a connection in. Return False, without counting it, if there are too many."""

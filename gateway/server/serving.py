@@ -19,6 +19,7 @@ from gateway.server.pulse import Pulse
 from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
+from gateway.server.tls_server import TlsServer
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -40,7 +41,7 @@ class Server:
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsServer] = []
         self._revocation: RevocationCheck | None = None
         self._watching: asyncio.Task[None] | None = None
         """Watch over the files of the certificate."""
@@ -71,24 +72,27 @@ class Server:
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
         loop = asyncio.get_running_loop()
-        context = self._context()
-        handshake_s = None if context is None else self._config.server.header_timeout
-        self._servers = [
-            await loop.create_server(
-                self._listener,
-                sock=each,
-                backlog=BACKLOG,
-                ssl=context,
-                ssl_handshake_timeout=handshake_s,
-            )
-            for each in sockets
-        ]
+        certificate = self._certificate()
+        for each in sockets:
+            if certificate is None:
+                plain = await loop.create_server(self._listener, sock=each, backlog=BACKLOG)
+                self._servers.append(plain)
+            else:
+                self._servers.append(self._accept_tls(each, self._listener, certificate))
         self.pulse.start()
         self._revocation = RevocationCheck(self._listener)
         self._revocation.start()
 
-    def _context(self) -> ssl.SSLContext | None:
-        """Return the TLS context of the listener, and watch over its files. None without TLS. Raise
+    def _accept_tls(
+        self, each: socket.socket, listener: Listener, certificate: CertificateFiles
+    ) -> TlsServer:
+        handshake_s = self._config.server.header_timeout
+        server = TlsServer(each, listener, lambda: certificate.context, handshake_s)
+        server.start(BACKLOG)
+        return server
+
+    def _certificate(self) -> CertificateFiles | None:
+        """Return the certificate of the listener, and watch over its files. None without TLS. Raise
         CannotStart.
         """
         options = self._config.server.tls
@@ -101,7 +105,7 @@ class Server:
         logger = self.state.logger
         files = CertificateFiles(context, options, lambda text: logger.warning("tls", reason=text))
         self._watching = asyncio.create_task(files.watch())
-        return context
+        return files
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Stop listening, let exchanges end within `grace_s` seconds, then end the others."""

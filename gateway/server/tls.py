@@ -22,15 +22,11 @@ def server_context(options: models.ListenerTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[options.min_version]
     context.set_alpn_protocols(["http/1.1"])
-    _load(context, options)
+    context.load_cert_chain(options.cert, options.key, password=_no_password)
     if options.client_ca is not None:
         context.load_verify_locations(options.client_ca)
         context.verify_mode = _MODES[options.client_certificate]
     return context
-
-
-def _load(context: ssl.SSLContext, options: models.ListenerTls) -> None:
-    context.load_cert_chain(options.cert, options.key, password=_no_password)
 
 
 def _no_password() -> str:
@@ -39,7 +35,8 @@ def _no_password() -> str:
 
 
 class CertificateFiles:
-    """Watch over the files of the certificate: new connections get a renewed one within a second.
+    """Watch over the files of the certificate and of the clients' authorities: new connections get
+    renewed ones within a second.
 
     Files that cannot be used, because only one of them is new for example, are reported and tried
     again when they change. The certificate before stays in use.
@@ -48,7 +45,8 @@ class CertificateFiles:
     def __init__(
         self, context: ssl.SSLContext, options: models.ListenerTls, report: Callable[[str], None]
     ) -> None:
-        self._context = context
+        self.context = context
+        """Context for new connections. A renewal replaces it."""
         self._options = options
         self._report = report
         self._seen = self._versions()
@@ -60,22 +58,24 @@ class CertificateFiles:
             self.look()
 
     def look(self) -> None:
-        """Load the certificate if its files have changed."""
+        """Load the files if one of them has changed."""
         versions = self._versions()
         if versions == self._seen or None in versions:
             return
         self._seen = versions
         try:
-            # On another context first: a failure would leave this one without a usable key.
-            server_context(self._options)
-            _load(self._context, self._options)
+            # A new context: authorities cannot be removed from one, and a failure would leave it
+            # without a usable key.
+            self.context = server_context(self._options)
         except (OSError, ssl.SSLError) as exc:
             self._report(f"server.tls: the renewed certificate cannot be used: {exc}")
         else:
             self._report("server.tls: serves the renewed certificate")
 
     def _versions(self) -> list[tuple[int, int, int] | None]:
-        return [_version(Path(file)) for file in (self._options.cert, self._options.key)]
+        options = self._options
+        files = (options.cert, options.key, *filter(None, [options.client_ca]))
+        return [_version(Path(file)) for file in files]
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:

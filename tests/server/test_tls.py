@@ -76,20 +76,6 @@ async def test_the_listener_offers_http_1_and_no_version_below_the_configured(
                 pass
 
 
-async def test_a_client_that_speaks_plain_http_is_closed_and_others_are_served(
-    start_gateway: StartGateway, authority: trustme.CA, tls: dict[str, Any]
-) -> None:
-    async with ScriptedUpstream(OK) as upstream:
-        gateway = await start_gateway(config(upstream.url, tls))
-        async with RawClient(gateway.port) as client:
-            await client.send(POST)
-            assert await client.read_to_end() in (b"",) or client.end is not None
-        async with RawClient(gateway.port, tls=trusting(authority)) as client:
-            await client.send(POST)
-            assert (await client.read_response()).status == 200
-        assert not [line for line in gateway.log.lines if line["level"] == "error"]
-
-
 async def test_a_renewed_certificate_is_served_to_new_connections(
     authority: trustme.CA, tls: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -108,7 +94,7 @@ async def test_a_renewed_certificate_is_served_to_new_connections(
     os.replace(tmp_path / "new.pem", tls["cert"])
     files.look()
     assert told == ["server.tls: serves the renewed certificate"]
-    assert "renewed.internal" in _names(context, authority)
+    assert "renewed.internal" in _names(files.context, authority)
 
 
 def _names(context: ssl.SSLContext, authority: trustme.CA) -> list[str]:

@@ -51,6 +51,7 @@ BY_ERROR = {
         "client",
         "The body is not in the coding that its Content-Encoding names, or is cut off: so it is.",
     ),
+    "plain_http": ("client", "The client spoke plain HTTP to a listener with TLS."),
     "invalid_timeout": ("client", "x-request-timeout is not a duration."),
     "invalid_event_id": (
         "client",

@@ -86,6 +86,9 @@ ERRORS: Mapping[str, Wording] = {
         "The body is not in the coding that its Content-Encoding names, or is cut off{why}.",
         CORRECT,
     ),
+    "plain_http": Wording(
+        _CLIENT, "The client spoke plain HTTP to a listener with TLS.", "Write https:// in its URL."
+    ),
     "invalid_timeout": Wording(
         _CLIENT, "x-request-timeout is not a duration.", "Send seconds, or for example 500ms or 2m."
     ),
