@@ -111,14 +111,17 @@ class CaptureRequests:
             if captured.content_type.strip().lower().startswith(_UPLOADS):
                 captured.left_out = _UPLOADED
                 return None
-            body = self._reader.readable(request)
+            # It is not decoded here: a backend may know codings that the gateway does not.
+            captured.coding = ",".join(request.headers.getall("Content-Encoding", ()))
+            body = self._reader.here(request)
             if body is None:
                 return self._read(request, captured)
         captured.body = body
         return None
 
     async def _read(self, request: Request, captured: CapturedPrompt) -> None:
-        captured.body = await self._reader.whole(request)
+        self._reader.ask(request)
+        captured.body = await self._reader.held(request)
 
 
 def _body_of(exchange: Exchange) -> bytes | None:

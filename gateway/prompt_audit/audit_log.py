@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -54,7 +54,7 @@ class WaitingRecord(Protocol):
         """Memory that it takes."""
 
     def prepare(self) -> Awaitable[None] | None:
-        """Do what has to be done in the event loop. Return what is to be waited for."""
+        """Do the work that needs the event loop, and may have to be waited for. Raise nothing."""
 
     def line(self) -> bytes:
         """Return the record as a line, without its end. Called in a thread."""
@@ -105,7 +105,7 @@ class Destination:
     """State of a destination, which is reported when it changes."""
 
     def __init__(self, report: Callable[[str, str], None]) -> None:
-        """`report` is called with `failing` and the reason, or with `working`."""
+        """`report` is called with `failing` or `holding` and the reason, or with `working`."""
         self._report = report
         self._reasons: dict[str, str] = {}
 
@@ -120,6 +120,10 @@ class Destination:
         self._reasons[what] = f"{what}: {why}"
         if is_new:
             self._report("failing", self._reasons[what])
+
+    def holds(self, why: str) -> None:
+        """Report that old files are kept, which is no failure."""
+        self._report("holding", why)
 
     def works(self, what: str) -> None:
         """Note a success of one of its parts."""
@@ -158,8 +162,14 @@ class AuditLog:
         self._closing = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._others: list[asyncio.Task[None]] = []
+        self._ending, self._batching = asyncio.Lock(), asyncio.Lock()
         self._late: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """True after `close`. Records that came since may still have to be written."""
+        return self._closing.is_set()
 
     @property
     def refuses(self) -> bool:
@@ -184,8 +194,8 @@ class AuditLog:
             return
         self._queue.append(record)
         self.queued_bytes += record.size_bytes
-        self._is_urgent = self.queued_bytes >= _BATCH_BYTES
-        if self._closing.is_set():
+        self._is_urgent = self.queued_bytes >= min(_BATCH_BYTES, options.cap_bytes // 4)
+        if self.is_closed:
             self._write_late()
         elif self._is_urgent or len(self._queue) == 1:
             self._added.set()
@@ -196,6 +206,7 @@ class AuditLog:
         """
         if self._loop is None:
             return  # it was never served
+        until = self._loop.time() + _CLOSE_S
         self._closing.set()
         self._added.set()
         for task in self._others:
@@ -207,7 +218,9 @@ class AuditLog:
             for task in late:
                 task.cancel()
         self._writing, self._others = None, []
-        await self._end()
+        await self._end(until)
+        if self._late is not None:
+            await self._late
 
     # -- private -------------------------------------------------------------------------------
 
@@ -236,6 +249,10 @@ class AuditLog:
 
     async def _write_batch(self) -> bool:
         """Write the records that wait. Return False if the destination does not take them."""
+        async with self._batching:  # records may come while the rest is written
+            return await self._try_batch()
+
+    async def _try_batch(self) -> bool:
         if not self._batch:
             await self._make_batch()
         if not self._batch:
@@ -256,25 +273,24 @@ class AuditLog:
 
     async def _make_batch(self) -> None:
         """Make the lines of the records that wait, up to the size of a batch."""
+        records: list[WaitingRecord] = []
         size_bytes = 0
         while self._queue and size_bytes < _BATCH_BYTES:
             record = self._queue.popleft()
-            line: bytes | None = None
-            try:
-                waiting = record.prepare()
-                if waiting is not None:
-                    await waiting
-                line = await self._run(record.line)
-            except Exception as exc:  # the others are still to be written
+            records.append(record)
+            size_bytes += record.size_bytes
+            waiting = record.prepare()
+            if waiting is not None:
+                await waiting
+        for record, line in zip(records, await self._run(_lines, records), strict=True):
+            self.queued_bytes -= record.size_bytes
+            if isinstance(line, Exception):
                 self.counts.records[record.route, RecordResult.FAILED] += 1
-                self._report(record, exc)
-            finally:
-                self.queued_bytes -= record.size_bytes
-            if line is not None:
+                self._report(record, line)
+            else:
                 self._batch.append(line)
                 self._batch_routes.append(record.route)
                 self.queued_bytes += len(line)
-                size_bytes += len(line)
 
     def _report(self, record: WaitingRecord, exc: Exception) -> None:
         # The error itself may hold content.
@@ -304,11 +320,8 @@ class AuditLog:
         if retention_s is None:
             return
         if self._clock.jumped():
-            self.destination.failed(
-                "clock", "the clock was set forward: no file is removed for 24 hours"
-            )
+            self.destination.holds("the clock was set forward: no file is removed for 24 hours")
         elif not self._clock.holds():
-            self.destination.works("clock")
             now = time.time()
             self.counts.removed += await self._run(self._folder.remove_older, retention_s, now)
 
@@ -334,18 +347,32 @@ class AuditLog:
     def _write_late(self) -> None:
         """Write a record that came after the end, of a request that outlived its configuration."""
         if self._late is None or self._late.done():
-            self._late = asyncio.create_task(self._end())
+            until = asyncio.get_running_loop().time() + _CLOSE_S
+            self._late = asyncio.create_task(self._end(until))
 
-    async def _end(self) -> None:
-        """Write what is left, and close the file."""
-        with contextlib.suppress(TimeoutError, OSError):  # what is left is counted
-            async with asyncio.timeout(_CLOSE_S):
+    async def _end(self, until: float) -> None:
+        """Write what is left `until` a time of the event loop's clock, and close the file."""
+        async with self._ending:
+            await self._write_rest(until)
+
+    async def _write_rest(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
                 while self._queue or self._batch:
                     if not await self._write_batch():
                         await asyncio.sleep(_FIRST_PAUSE_S)
                 await self._run(self._writer.close)
                 if self._uploads is not None:
                     await self._uploads.finish()
+        except TimeoutError:
+            self._drop_rest()
+        except OSError:
+            pass  # the file lacks its end
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
+
+    def _drop_rest(self) -> None:
         left = [*self._batch_routes, *(record.route for record in self._queue)]
         if left:
             self.destination.failed("close", f"{len(left)} records were lost at the end")
@@ -353,9 +380,19 @@ class AuditLog:
             self.counts.records[route, RecordResult.DROPPED] += 1
         self._queue.clear()
         self._batch, self._batch_routes, self.queued_bytes = [], [], 0
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=False)
+
+
+def _lines(records: Sequence[WaitingRecord]) -> list[bytes | Exception]:
+    """Return the lines of records, or the errors of those that could not be made: the others are
+    still to be written.
+    """
+    made: list[bytes | Exception] = []
+    for record in records:
+        try:
+            made.append(record.line())
+        except Exception as exc:
+            made.append(exc)
+    return made
 
 
 async def _wait(event: asyncio.Event, longest_s: float | None) -> None:

@@ -87,7 +87,9 @@ class FileWriter:
             self._abandon(file)
             raise
         if file.size_bytes >= self._options.size_bytes:
-            self.close()
+            # The lines are written, whether or not the file gets its end.
+            with contextlib.suppress(OSError):
+                self.close()
         return written
 
     @property

@@ -208,7 +208,7 @@ class SteadyClock:
         never set.
         """
         wall = time.time() if wall is None else wall
-        steady = time.monotonic() if steady is None else steady
+        steady = _steady() if steady is None else steady
         last, self._last = self._last, (wall, steady)
         if last is None or (wall - last[0]) - (steady - last[1]) <= self._tolerance_s:
             return False
@@ -217,4 +217,10 @@ class SteadyClock:
 
     def holds(self, steady: float | None = None) -> bool:
         """Tell whether removals wait."""
-        return (time.monotonic() if steady is None else steady) < self._held_until
+        return (_steady() if steady is None else steady) < self._held_until
+
+
+def _steady() -> float:
+    """Return the time of a clock that nobody sets. It counts the time of a suspended machine."""
+    boot: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # not on macOS
+    return time.monotonic() if boot is None else time.clock_gettime(boot)

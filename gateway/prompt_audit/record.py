@@ -81,6 +81,7 @@ class AuditRecord:
         except Exception as exc:  # the library of a hook may raise anything
             left_out = {"left_out": f"it could not be redacted: {type(exc).__name__}"}
             made |= {name: left_out for name in ("request", "answer") if name in made}
+            made.pop("reason", None)
         self._made = made
 
     def line(self) -> bytes:
@@ -90,6 +91,8 @@ class AuditRecord:
 
     def _document(self) -> dict[str, Any]:
         made = dict(self._facts)
+        if "reason" in made:
+            made["reason"] = self._mask(made["reason"])  # a backend's words may repeat the prompt
         if self._options.request:
             made["request"] = self._request()
         if self._options.answer:
@@ -106,7 +109,9 @@ class AuditRecord:
         if captured.body is None:
             return {**told, "left_out": captured.left_out or "it was not read"}
         told["bytes"] = len(captured.body)
-        return {**told, **self._body(captured.body, captured.content_type)}
+        body, is_cut = _decoded(captured.body, captured.coding, _most_decoded(self._options))
+        made = self._body(body, captured.content_type)
+        return {**told, **made, **({"truncated": True} if is_cut else {})}
 
     def _body(self, body: bytes, content_type: str) -> dict[str, Any]:
         """Return a body: a JSON value as such, other text as text, and of other data only why it
@@ -150,7 +155,7 @@ class AuditRecord:
             "bytes": captured.answer_bytes,
             "complete": self._is_complete,
         }
-        data, was_cut = _decoded(data, captured.answer_coding, options.cap_bytes * STREAM_FACTOR)
+        data, was_cut = _decoded(data, captured.answer_coding, _most_decoded(options))
         is_cut = is_cut or was_cut
         try:
             if captured.is_streamed:
@@ -277,6 +282,10 @@ def is_legible(content_type: str, body: bytes) -> bool:
     if kind:
         return False
     return b"\0" not in body[:1024]
+
+
+def _most_decoded(options: RecordOptions) -> int:
+    return options.cap_bytes * STREAM_FACTOR
 
 
 def _forms(forms: AnswerForms) -> dict[str, Any]:

@@ -21,8 +21,10 @@ class RecordRedaction:
     hooks: Sequence[Redactor] = ()
 
     async def by_hooks(self, record: dict[str, Any]) -> None:
-        """Redact every text in request and answer of a record. Raise what a hook raises."""
+        """Redact every text in request, answer and reason of a record. Raise what a hook raises."""
         known: dict[str, str] = {}
+        if "reason" in record:
+            record["reason"] = await self._walked(record["reason"], known)
         for name in ("request", "answer"):
             content = record.get(name, {})
             for part in _CONTENT:

@@ -28,6 +28,7 @@ class CapturedPrompt:
         "answer_coding",
         "answer_type",
         "body",
+        "coding",
         "content_type",
         "copies",
         "is_streamed",
@@ -39,6 +40,8 @@ class CapturedPrompt:
         self.body: bytes | None = None
         """Body of the request, as the hooks left it; None if it is not kept."""
         self.content_type = ""
+        self.coding = ""
+        """Content coding of the body."""
         self.left_out: str | None = None
         """Reason for which the body of the request is not kept."""
         self.answer_type = ""

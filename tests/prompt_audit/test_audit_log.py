@@ -161,6 +161,24 @@ async def test_records_that_come_after_the_end_are_written(tmp_path: Path) -> No
     await eventually(lambda: not any(file.is_open for file in made.folder.files()))
 
 
+async def test_records_that_come_while_the_rest_is_written_are_written_once(
+    tmp_path: Path,
+) -> None:
+    made = Made(tmp_path / "a", cap_bytes=10_000)
+    made.log.start()
+    for number in range(10):
+        made.log.add(Line(b"%d" % number))
+    closing = asyncio.create_task(made.log.close())
+    await asyncio.sleep(0)
+    for number in range(10, 15):
+        made.log.add(Line(b"%d" % number))
+        await asyncio.sleep(0)
+    await closing
+    await made.log.close()  # of a configuration that outlived its successor
+    assert sorted(made.lines(), key=int) == [b"%d" % number for number in range(15)]
+    assert made.counts.records["r", WRITTEN] == 15
+
+
 async def test_a_log_that_was_never_served_leaves_nothing(tmp_path: Path) -> None:
     made = Made(tmp_path / "a")
     await made.log.close()
@@ -184,9 +202,9 @@ async def test_old_files_are_removed_unless_the_clock_was_set(
     assert "2099" in kept.path.name
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 200 * 365 * 86400)
-    await eventually(lambda: made.log.destination.reason is not None)
-    assert made.log.destination.reason == (
-        "clock: the clock was set forward: no file is removed for 24 hours"
-    )
+    await eventually(lambda: made.reports)
+    why = "the clock was set forward: no file is removed for 24 hours"
+    assert made.reports == [("holding", why)]
+    assert made.log.destination.reason is None
     assert kept.path.exists()
     await made.log.close()

@@ -180,3 +180,19 @@ def test_a_file_without_a_record_leaves_nothing(
         with pytest.raises(OSError, match="No space left"):
             writer.append([b"z" * 5000])
     assert list(folder.path.iterdir()) == []
+
+
+def test_lines_are_written_once_although_their_file_cannot_be_ended(
+    folder: AuditFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = FileWriter(folder, options(gzip=True, size_bytes=10, sync=Sync.CLOSE))
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        writer.append([b"a" * 100])
+    writer.append([b"b"])
+    writer.close()
+    assert sorted(lines(folder)) == [[b"a" * 100], [b"b"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -301,6 +302,27 @@ async def test_a_body_that_would_be_passed_on_unread_is_read(
         (record,) = await records(tmp_path)
     assert record["request"]["body"]["messages"][0]["content"] == "words " * 20_000
     assert json.loads(upstream.requests[0].body)["messages"][0]["content"] == "words " * 20_000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "unheard-of"])
+async def test_a_compressed_body_that_nobody_reads_is_sent_as_it_came(
+    start_gateway: StartGateway, tmp_path: Path, coding: str
+) -> None:
+    packed = gzip.compress(json.dumps({"messages": [{"content": "words"}]}).encode())
+    async with ScriptedUpstream(json_reply(ANSWER)) as upstream:
+        document = config(upstream, tmp_path)
+        document["routes"][0] |= {"models": [], "upstream": "u"}
+        gateway = await start_gateway(document)
+        headers = (f"Content-Encoding: {coding}", "Content-Type: application/json")
+        data = request("POST", "/v1/chat/completions", headers=headers, body=packed)
+        assert (await ask(gateway.port, data, "POST")).status == 200
+        (record,) = await records(tmp_path)
+    assert upstream.requests[0].body == packed
+    assert upstream.requests[0].value("content-encoding") == coding.encode()
+    if coding == "gzip":
+        assert record["request"]["body"] == {"messages": [{"content": "words"}]}
+    else:
+        assert record["request"]["truncated"] is True
 
 
 async def test_refused_requests_are_recorded_with_the_reason(
