@@ -10,6 +10,8 @@ import signal
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import ask, request
 from tests.support.commands import called
 from tests.support.gateway import StartGatewayProcess
@@ -20,6 +22,7 @@ ANSWER = {"choices": [{"message": {"content": "Hi"}}]}
 SECRET = "0f" * 32
 
 
+@pytest.mark.timeout(180)
 async def test_workers_write_files_of_their_own_and_a_killed_one_leaves_its_records(
     start_gateway_process: StartGatewayProcess, tmp_path: Path
 ) -> None:

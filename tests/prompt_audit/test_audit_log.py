@@ -78,9 +78,9 @@ async def test_records_are_written_in_order(tmp_path: Path) -> None:
     made.log.start()
     for number in range(5):
         made.log.add(Line(b"%d" % number))
-    await eventually(lambda: len(made.lines()) == 5)
+    await eventually(lambda: len(made.lines()) == 5, patience_s=30)
     assert made.lines() == [b"0", b"1", b"2", b"3", b"4"]
-    await eventually(lambda: made.counts.records["r", WRITTEN] == 5)
+    await eventually(lambda: made.counts.records["r", WRITTEN] == 5, patience_s=30)
     assert made.log.queued_bytes == 0
     await made.log.close()
     assert [file.is_open for file in made.folder.files()] == [False]
@@ -94,7 +94,7 @@ async def test_a_record_that_cannot_be_made_does_not_stop_the_others(tmp_path: P
     made.log.start()
     made.log.add(Line(b"", error=ValueError("the secret prompt")))
     made.log.add(Line(b"good"))
-    await eventually(lambda: made.lines() == [b"good"])
+    await eventually(lambda: made.lines() == [b"good"], patience_s=30)
     await made.log.close()
     assert made.counts.records["r", FAILED] == 1
     assert seen == ["a record of route r failed: ValueError"]
@@ -106,7 +106,7 @@ async def test_while_the_destination_fails_records_wait_up_to_the_limit(tmp_path
     made = Made(folder)
     made.log.start()
     made.log.add(Line(b"one", 600))
-    await eventually(lambda: made.counts.failures["write"])
+    await eventually(lambda: made.counts.failures["write"], patience_s=30)
     made.log.add(Line(b"two", 600))
     made.log.add(Line(b"three", 600))
     made.log.add(Line(b"four", 600))
@@ -157,8 +157,10 @@ async def test_records_that_come_after_the_end_are_written(tmp_path: Path) -> No
     made.log.add(Line(b"one"))
     await made.log.close()
     made.log.add(Line(b"two"))
-    await eventually(lambda: made.lines() == [b"one", b"two"] or made.lines() == [b"two", b"one"])
-    await eventually(lambda: not any(file.is_open for file in made.folder.files()))
+    await eventually(
+        lambda: made.lines() == [b"one", b"two"] or made.lines() == [b"two", b"one"], patience_s=30
+    )
+    await eventually(lambda: not any(file.is_open for file in made.folder.files()), patience_s=30)
 
 
 async def test_records_that_come_while_the_rest_is_written_are_written_once(
@@ -197,12 +199,12 @@ async def test_old_files_are_removed_unless_the_clock_was_set(
         file.write_text("")
         os.utime(file, (0, 0))
     made.log.start()
-    await eventually(lambda: made.counts.removed == 1)
+    await eventually(lambda: made.counts.removed == 1, patience_s=30)
     (kept,) = made.folder.files()
     assert "2099" in kept.path.name
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 200 * 365 * 86400)
-    await eventually(lambda: made.reports)
+    await eventually(lambda: made.reports, patience_s=30)
     why = "the clock was set forward: no file is removed for 24 hours"
     assert made.reports == [("holding", why)]
     assert made.log.destination.reason is None

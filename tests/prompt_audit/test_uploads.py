@@ -70,10 +70,10 @@ async def test_closed_files_are_uploaded_by_day_and_removed(tmp_path: Path) -> N
     file = made.file(b"one")
     descriptor, current = made.folder.create(".jsonl")
     async with running(made.uploads):
-        await eventually(lambda: made.counts.uploaded == 1)
+        await eventually(lambda: made.counts.uploaded == 1, patience_s=30)
         other = made.file(b"two")
         made.uploads.wake()
-        await eventually(lambda: made.counts.uploaded == 2)
+        await eventually(lambda: made.counts.uploaded == 2, patience_s=30)
     day = file.name[8:16]
     place = f"p/{day[:4]}/{day[4:6]}/{day[6:8]}"
     assert made.bucket.objects[f"{place}/{file.name}"] == b"one"
@@ -90,11 +90,11 @@ async def test_an_upload_that_fails_is_tried_again_and_told_once(
     made.bucket.error = BucketFailed("status 503 SlowDown")
     monkeypatch.setattr(uploads, "_FIRST_PAUSE_S", 0.01)
     async with running(made.uploads):
-        await eventually(lambda: made.bucket.calls >= 3)
+        await eventually(lambda: made.bucket.calls >= 3, patience_s=30)
         assert made.destination.reason == "upload: status 503 SlowDown"
         made.bucket.error = None
-        await eventually(lambda: made.counts.uploaded == 1)
-        await eventually(lambda: made.destination.reason is None)
+        await eventually(lambda: made.counts.uploaded == 1, patience_s=30)
+        await eventually(lambda: made.destination.reason is None, patience_s=30)
     assert [now for now, _ in made.reports] == ["failing", "working"]
     assert made.counts.failures["upload"] >= 3
 

@@ -70,7 +70,7 @@ async def test_one_process_leads_and_the_others_get_its_answer() -> None:
     first, second = flight(leads), flight(leads)
     assert await first.lead("a", leads.find, soon()) is None
     waiting = asyncio.create_task(second.lead("a", leads.find, soon()))
-    await eventually(lambda: leads.renewed)
+    await eventually(lambda: leads.renewed, patience_s=30)
     assert not waiting.done()
     leads.answer = answer()
     await land(first)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 90.0
 _SETUP = """
 import base64, json, logging, sys
 logging.getLogger("werkzeug").setLevel(logging.ERROR)

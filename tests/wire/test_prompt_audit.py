@@ -101,7 +101,9 @@ def found(folder: Path) -> list[dict[str, Any]]:
 
 async def records(folder: Path, count: int = 1) -> list[dict[str, Any]]:
     """Wait for this number of records."""
-    await eventually(lambda: (folder / "audit").exists() and len(found(folder)) >= count)
+    await eventually(
+        lambda: (folder / "audit").exists() and len(found(folder)) >= count, patience_s=30
+    )
     return found(folder)
 
 
@@ -264,7 +266,7 @@ async def test_a_body_of_20_mb_costs_no_more_than_its_beginning(
         response = await post(gateway, messages=[{"role": "user", "content": words}])
         (record,) = await records(tmp_path)
         log = gateway.server.runtime.prompt_audit
-        await eventually(lambda: log is not None and not log.queued_bytes)
+        await eventually(lambda: log is not None and not log.queued_bytes, patience_s=30)
     assert response.status == 200
     assert record["request"]["truncated"] is True
     assert len(record["request"]["body"]) <= 256 * 1024
@@ -456,7 +458,7 @@ async def test_records_that_cannot_be_written_wait_and_nothing_else_does(
 ) -> None:
     async with ScriptedUpstream(json_reply(ANSWER)) as upstream:
         gateway = await start_gateway(config(upstream, tmp_path))
-        await eventually((tmp_path / "audit").exists)
+        await eventually((tmp_path / "audit").exists, patience_s=30)
         break_folder(tmp_path)
         assert (await post(gateway)).status == 200
         line = await gateway.wait_for_log(lambda line: line.get("event") == "prompt_audit")
@@ -485,13 +487,13 @@ async def test_a_full_queue_drops_records_or_refuses_requests(
             {**document["routes"][0], "name": "off", "path": "/off/v1/", "audit_prompts": None}
         )
         gateway = await start_gateway(document)
-        await eventually((tmp_path / "audit").exists)
+        await eventually((tmp_path / "audit").exists, patience_s=30)
         break_folder(tmp_path)
         words = [{"role": "user", "content": "words " * 200_000}]
         assert (await post(gateway, messages=words)).status == 200
         log = gateway.server.runtime.prompt_audit
         assert log is not None
-        await eventually(lambda: log.queued_bytes > 1024**2)
+        await eventually(lambda: log.queued_bytes > 1024**2, patience_s=30)
         answer = await post(gateway)
         other = await post(gateway, path="/off/v1/chat/completions")
         (tmp_path / "audit").unlink()
@@ -539,6 +541,7 @@ async def test_the_calls_of_tools_are_assembled(
     assert called["function"] == {"name": "find", "arguments": '{"q":"x"}'}
 
 
+@pytest.mark.timeout(180)
 async def test_files_are_uploaded_to_s3_with_what_is_left_at_the_end(
     start_gateway: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -551,7 +554,9 @@ async def test_files_are_uploaded_to_s3_with_what_is_left_at_the_end(
         audit = {"s3": server.settings, "encryption": sealed, "rotate": {"age": "1s"}}
         gateway = await start_gateway(config(upstream, tmp_path, audit))
         await post(gateway, model="m", messages=[{"role": "user", "content": "first"}])
-        line = await gateway.wait_for_log(lambda line: line.get("destination") == "failing")
+        line = await gateway.log.wait_for(
+            lambda line: line.get("destination") == "failing", patience_s=45
+        )
         assert line["reason"] == "upload: status 403 SignatureDoesNotMatch"
         # The credentials are mended, as by a secret that rotates.
         monkeypatch.setenv("S3_SECRET", server.secret_key)
@@ -568,6 +573,7 @@ async def test_files_are_uploaded_to_s3_with_what_is_left_at_the_end(
     assert sorted(asked) == ["first", "second"]
 
 
+@pytest.mark.timeout(180)
 async def test_personal_data_is_redacted_by_hooks_and_passes_to_the_backend(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
