@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from gateway.upstream.quota import (
     retry_after_s,
     used_up_s,
 )
+from gateway.upstream.resolve import AddressRefused
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.upstream import Upstream
 from gateway.upstream.waking import Waking
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 _PATIENT_S = 5.0
 """The longest Retry-After that is waited for if no other endpoint is left."""
+_FOR_GOOD = (ssl.SSLError, AddressRefused)
+"""Causes of a failed connection that waiting does not mend."""
 _SHORTEST_START_S = 1.0
 """The shortest wait for a start, of a request that has waited in a queue for longer."""
 _SOONEST_HEDGE_S = 0.01
@@ -480,7 +484,7 @@ class Attempts(Pending):
         attempt.abandon()
         waking = self._upstream.waking
         if waking is not None:
-            if isinstance(exc, UpstreamConnectFailed):
+            if isinstance(exc, UpstreamConnectFailed) and not isinstance(exc.__cause__, _FOR_GOOD):
                 self._finds_asleep(attempt, None)
                 return
             self._give_turn_back()

@@ -126,12 +126,16 @@ def _take(
 def _model(
     config: Config, name: str, places: Sequence[tuple[str, ListedModel, models.ModelSettings]]
 ) -> models.Model:
-    """Return the model that one or more upstreams list. Its settings are those of the first."""
+    """Return the model that one or more upstreams list. Its settings are those of the first, with
+    the scopes of all.
+    """
     upstream, listed, settings = places[0]
     common = {key: getattr(settings, key) for key in settings.model_fields_set}
     if len(places) == 1:
         own_name = None if listed.name == name else listed.name
         return models.Model(upstream=upstream, model=own_name, **common)
+    scopes = dict.fromkeys(scope for _, _, own in places for scope in own.scopes)
+    common["scopes"] = tuple(scopes)
     deployments = []
     for where, model, own in places:
         discovery = config.upstreams[where].model_discovery

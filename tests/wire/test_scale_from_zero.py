@@ -277,3 +277,21 @@ async def test_a_reload_keeps_the_requests_that_wait(start_gateway: StartGateway
 
         assert (await asked).status == 200
     assert (await ask(gateway.port, request("GET", "/v1/models"))).status == 200
+
+
+async def _no_tls(connection: UpstreamConnection) -> None:
+    await connection.read_some()
+    await connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_a_connection_that_waiting_does_not_mend_fails_at_once(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(_no_tls) as backend:
+        url = backend.url.replace("http:", "https:")  # it speaks no TLS
+        gateway = await start_gateway(config(url, retries={"attempts": 0}))
+
+        assert_error(await post(gateway), 502, code="upstream_connect_failed")
+    waking = upstream_of(gateway).waking
+    assert waking is not None
+    assert waking.starts == 0

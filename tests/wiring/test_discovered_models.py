@@ -46,13 +46,14 @@ def test_a_discovered_model_is_sent_on_by_the_name_that_its_backend_has() -> Non
 def test_deployments_are_in_the_order_of_the_upstreams_with_their_own_settings() -> None:
     price = {"input": 3, "output": 4}
     settings = {"settings": {"*": {"price": price, "scopes": ["s"]}}}
-    made = config(settings, {"weight": 3, "priority": 1, "settings": {"m": {"price": price}}})
+    other = {"m": {"price": price, "scopes": ["t", "s"]}}
+    made = config(settings, {"weight": 3, "priority": 1, "settings": other})
     model = merge(made, two=["m"], one=["m"]).config.models["m"]
     assert [(one.upstream, one.weight, one.priority) for one in model.deployments] == [
         ("one", 1, 0),
         ("two", 3, 1),
     ]
-    assert model.scopes == ("s",)
+    assert model.scopes == ("s", "t"), "a caller needs those of every upstream"
     assert all(one.price is not None and one.price.input == 3 for one in model.deployments)
 
 
