@@ -113,7 +113,7 @@ class LiteLLMReader:
             self.found.note(place, "it lacks `model_name` or `litellm_params.model`")
             return None
         if "*" in name or "*" in model:
-            reason = "wildcards: models are listed; `gateway init --upstream URL` lists them"
+            reason = "wildcards: set `discover_models` of the upstream; routes take the pattern"
             self.found.note(place, reason)
             return None
         if not _is_usable(name + model):
