@@ -211,6 +211,28 @@ async def test_what_is_new_appears_by_itself_unless_one_is_reading(
         await expect(rows).to_have_count(2)
 
 
+async def test_what_has_the_focus_keeps_it_when_something_before_it_goes(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    opened = await open_page(gateway, "/config")
+    focused = await opened.page.evaluate(
+        """async () => {
+            const app = document.querySelector("script[type=module]").src;
+            const { h, show } = await import(new URL("dom.js", app));
+            const part = (name) => h("section", { "data-key": name }, h("button", {}, name));
+            const place = h("div");
+            document.body.append(place);
+            show(place, part("under way"), part("pending"), part("kept"));
+            place.lastChild.firstChild.focus();
+            show(place, part("pending"), part("kept"));
+            show(place, part("kept"));
+            show(place, part("under way"), part("kept"));
+            return document.activeElement.textContent;
+        }"""
+    )
+    assert focused == "kept"
+
+
 async def test_twenty_requests_are_in_sight_and_filters_take_one_row(
     gateway: GatewayProcess, open_page: OpenPage
 ) -> None:

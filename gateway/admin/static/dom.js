@@ -43,8 +43,15 @@ export function show(parent, ...children) {
 function changeChildren(parent, wanted) {
   const keyed = new Map();
   for (const child of parent.children) if (child.dataset?.key) keyed.set(child.dataset.key, child);
+  const staying = new Set([...wanted.children].map((next) => next.dataset?.key));
   let place = parent.firstChild;
   for (const next of [...wanted.childNodes]) {
+    // A child that goes makes way. To move those behind it in front would take the focus from them.
+    while (place?.dataset?.key && !staying.has(place.dataset.key)) {
+      const gone = place;
+      place = place.nextSibling;
+      gone.remove();
+    }
     const key = next.dataset?.key;
     let old = key ? keyed.get(key) : place;
     if (!key) while (old?.dataset?.key) old = old.nextSibling;
