@@ -68,7 +68,7 @@ nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for eve
 check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict gateway tests benchmarks examples/plugin
+	$(BIN)/mypy --strict --num-workers 2 gateway tests benchmarks examples/plugin
 	@$(WRITE_REFERENCE)
 	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
 		echo "docs/$$file is out of date: run \`make reference\`" >&2; exit 1; }; done
