@@ -25,7 +25,7 @@ from tests.support.refusal import assert_error
 from tests.support.upstream import LAST_CHUNK, Request, ScriptedUpstream, chunk, raw_reply, reply
 from tests.support.waiting import PATIENCE_S, SLACK_S
 
-HEADER_TIMEOUT_S = 0.2
+HEADER_TIMEOUT_S = 0.5
 
 
 def length_of_body(seen: Request) -> bytes:

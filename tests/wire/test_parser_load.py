@@ -138,6 +138,7 @@ async def test_p10_100_000_trailers_close_the_connection(
 
 
 @pytest.mark.own_program
+@pytest.mark.timeout(180)  # a busy machine takes long for so many
 async def test_p11_10_000_pipelined_requests_wait_in_the_socket_not_in_memory(
     start_gateway_process: StartGatewayProcess, report: Report
 ) -> None:

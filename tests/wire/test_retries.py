@@ -517,13 +517,13 @@ async def test_the_deadline_ends_the_attempts(start_gateway: StartGateway) -> No
     async with ScriptedUpstream(hang) as first, ScriptedUpstream(hang) as second:
         gateway = await start_gateway(ranked(first.url, second.url, retries={"per_try": "200ms"}))
         started = time.perf_counter()
-        response = await get(gateway, "x-request-timeout: 500ms")
+        response = await get(gateway, "x-request-timeout: 1500ms")
         took_s = time.perf_counter() - started
         assert_error(response, 504, code="upstream_total_timeout")
         assert counts(first, second) == [1, 1]
         for upstream in (first, second):
             await upstream.connections[0].wait_client_gone()
-    assert 0.5 <= took_s < 0.5 + SLACK_S
+    assert 1.5 <= took_s < 1.5 + SLACK_S
 
 
 async def test_nothing_more_is_sent_for_a_client_that_leaves_between_attempts(
