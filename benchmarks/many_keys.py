@@ -11,9 +11,10 @@ import asyncio
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,15 @@ def render(found: Sequence[KeyLoadResult]) -> str:
 
 def document(found: Sequence[KeyLoadResult]) -> list[dict[str, Any]]:
     """Return the results in plain types."""
-    return [asdict(one) for one in found]
+    # `asdict` makes another Counter of the pairs of one.
+    return [
+        {**asdict(replace(one, counts=Counts())), "counts": _plain(one.counts)} for one in found
+    ]
+
+
+def _plain(counts: Counts) -> dict[str, Any]:
+    statuses = {str(status): number for status, number in counts.statuses.items()}
+    return {**asdict(replace(counts, statuses=Counter())), "statuses": statuses}
 
 
 def _measured(

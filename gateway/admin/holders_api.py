@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import web
 
@@ -13,11 +12,12 @@ from gateway.admin.answer import answer
 from gateway.admin.audit import note
 from gateway.admin.budgets import budgets_of
 from gateway.admin.holder_orders import difference, document, find, ordered, page
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operation import Operation, Parameter
 from gateway.admin.record_requests import (
     CHANGED,
     LIMIT,
     VERSION,
+    RecordHandlers,
     check_version,
     limit_of,
     opened_records,
@@ -28,7 +28,6 @@ from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.auth.key_register import opened
 from gateway.auth.membership import team_grant, user_grant
-from gateway.config import Config
 from gateway.store.records import Records
 
 _PAGES = (
@@ -47,18 +46,8 @@ _CONFLICT = {**_REFUSALS, 409: CHANGED}
 _UNKNOWN = {**_REFUSALS, 404: "There is no such record."}
 
 
-@dataclass(frozen=True, slots=True)
-class HoldersApi:
+class HoldersApi(RecordHandlers):
     """Handlers for teams and users."""
-
-    config: Callable[[], Config]
-    """Returns the configuration that is served."""
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

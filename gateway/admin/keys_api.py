@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -25,11 +25,12 @@ from gateway.admin.key_orders import (
     parsed,
 )
 from gateway.admin.key_registers import providers_of, register_of
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operation import Operation, Parameter
 from gateway.admin.record_requests import (
     CHANGED,
     LIMIT,
     VERSION,
+    RecordHandlers,
     check_version,
     limit_of,
     opened_records,
@@ -42,7 +43,6 @@ from gateway.auth.api_key import ApiKey
 from gateway.auth.key_register import Filter, KeyRegister, listed, opened, rotated
 from gateway.auth.membership import own_grant
 from gateway.config import Config
-from gateway.telemetry.traces.reader import TraceReader
 
 _ID = Parameter("id", "Id of the key.")
 _PROVIDER = Parameter("provider", "Name of the provider. Default: the first of type `api_key`.")
@@ -67,20 +67,8 @@ _REFUSALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class KeysApi:
+class KeysApi(RecordHandlers):
     """Handlers for API keys. Secrets are returned once, by the operation that makes them."""
-
-    config: Callable[[], Config]
-    """Returns the configuration that is served."""
-    reader: TraceReader | None = None
-    """Reader of the local store, for usage; None if there is none."""
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

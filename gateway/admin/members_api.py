@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -16,33 +14,20 @@ from gateway.admin.answer import answer
 from gateway.admin.budgets import budgets_of
 from gateway.admin.holder_orders import find
 from gateway.admin.key_registers import providers_of, register_of
-from gateway.admin.operation import Operation, Parameter, routes
-from gateway.admin.record_requests import opened_records, storage
+from gateway.admin.operation import Operation, Parameter
+from gateway.admin.record_requests import RecordHandlers, opened_records, storage
 from gateway.admin.usage_sums import USED_DAYS, add_usage, no_usage
 from gateway.auth.holders import Holder
 from gateway.auth.key_register import Filter, listed, opened
 from gateway.auth.membership import member_grant
 from gateway.config import Config
-from gateway.telemetry.traces.reader import TraceReader
 
 _MOST = 200
 _MOST_KEYS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class MembersApi:
+class MembersApi(RecordHandlers):
     """Handler for the members of a team."""
-
-    config: Callable[[], Config]
-    """Returns the configuration that is served."""
-    reader: TraceReader | None = None
-    """Reader of the local store, for usage; None if there is none."""
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

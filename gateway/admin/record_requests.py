@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aiohttp import web
 
 from gateway.admin.key_orders import BadOrder
-from gateway.admin.operation import Parameter
+from gateway.admin.operation import Parameter, routes
 from gateway.admin.record_version import ABSENT, version_of
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config
 from gateway.store.records import Records, StoreUnavailable
 from gateway.stores.makers import UNUSABLE, makers
+from gateway.telemetry.traces.reader import TraceReader
 
 PAGE = 1000
 LIMIT = Parameter("limit", "Most entries of a page; default: 1000.", {"type": "integer"})
@@ -24,6 +27,22 @@ VERSION = Parameter(
     "409. `none`: there must be no record. Default: the record is changed in any case.",
 )
 CHANGED = "The record has changed since `version`."
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHandlers:
+    """Base of the handlers of keys, teams and users."""
+
+    config: Callable[[], Config]
+    """Returns the configuration that is served."""
+    reader: TraceReader | None = None
+    """Reader of the local store, for usage; None if there is none."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def routes(self) -> list[web.RouteDef]:
+        """Routes to add to the application."""
+        return routes(self)
 
 
 def limit_of(request: web.Request) -> int:

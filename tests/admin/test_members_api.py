@@ -36,7 +36,7 @@ async def test_members_are_owners_of_keys_and_callers_with_tokens(
         chat = request(
             "POST",
             headers=[bearer(sub="kim", team="search"), "Connection: close"],
-            body=b'{"model": "m", "messages": []}',
+            body=b'{"model": "m", "messages": [], "max_tokens": 5}',
         )
         await asked_until(
             lambda: ask(gateway.port, chat), lambda found: found.status == 200, patience_s=20.0

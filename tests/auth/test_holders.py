@@ -137,6 +137,29 @@ async def test_a_change_of_another_team_keeps_the_principal() -> None:
     provider.close()
 
 
+async def test_a_key_that_moves_to_another_team_is_bounded_by_that_one() -> None:
+    records = MemoryRecords()
+    await holders.put(records, TEAM)
+    await holders.put(records, TEAM.model_copy(update={"name": "ads", "models": ("c",)}))
+    text, key = make(team="search")
+    await stored_keys.put(records, "keys", key)
+    provider = started(records)
+    before = await admitted(provider, text)
+    await stored_keys.put(records, "keys", replace(key, team="ads"))
+    await until(provider, text, "team='ads'")
+    after = await provider.verify(text)
+    assert after.models == frozenset({"c"})
+    # A stream that began before is settled with the team that it was counted for.
+    assert [grant.holder for grant in before.grants][-1] == "team:search"
+    assert [grant.holder for grant in after.grants] == [
+        f"team:ads/{key.id}",
+        "team:ads/ann",
+        "team:ads",
+    ]
+    assert provider.stands(before)
+    provider.close()
+
+
 async def test_a_suspended_user_or_key_is_refused() -> None:
     records = MemoryRecords()
     text, key = make()

@@ -24,7 +24,8 @@ export const view = {
 
   start(context) {
     Object.assign(shown, { providers: null, problem: null, made: null, asked: null });
-    shown.timer = setInterval(() => !document.hidden && load(context), EVERY_MS);
+    // A search looks at thousands of keys: it is not repeated without being asked for.
+    shown.timer = setInterval(() => !document.hidden && !context.params.get("find") && load(context), EVERY_MS);
   },
 
   stop() {
