@@ -27,7 +27,7 @@ from gateway.limiting.soft_limits import SoftLimits
 from gateway.middleware.own_usage import OwnUsage
 from gateway.middleware.request_classes import RequestClasses
 from gateway.process_state import ProcessState
-from gateway.prompt_audit.audit_log import AuditLog
+from gateway.prompt_audit.audit_log import PromptLog
 from gateway.proxy.shadow import Shadows
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache
@@ -176,7 +176,7 @@ class Runtime:
             )
         )
         keeps_audit = previous is not None and previous.config.prompt_audit == config.prompt_audit
-        self.prompt_audit: AuditLog | None = (
+        self.prompt_audit: PromptLog | None = (
             previous.prompt_audit
             if previous is not None and keeps_audit
             else audit_log(

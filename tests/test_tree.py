@@ -91,7 +91,6 @@ ELSEWHERE = {
     "dialects/request_description.py": "wire/test_check_requests.py",
     "middleware/audit_prompts.py": "wire/test_prompt_audit.py",
     "prompt_audit/answer_forms.py": "wire/test_prompt_audit.py",
-    "prompt_audit/record.py": "wire/test_prompt_audit.py",
     "prompt_audit/redaction.py": "wire/test_prompt_audit.py",
     # Hooks: what they do to traffic is what matters.
     "hooks/answers.py": "wire/test_hooks.py",

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.errors import AuditUnavailable
 from gateway.exchange import Exchange
-from gateway.prompt_audit.audit_log import AuditLog
+from gateway.prompt_audit.audit_log import PromptLog
 from gateway.prompt_audit.record import STREAM_FACTOR, AuditRecord, Price, RecordOptions
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
@@ -34,7 +34,7 @@ _UPLOADED = "it is an upload"
 class AuditPrompts:
     """Policy that decides which requests are recorded, and records them."""
 
-    def __init__(self, options: RecordOptions, log: AuditLog, price: Price) -> None:
+    def __init__(self, options: RecordOptions, log: PromptLog, price: Price) -> None:
         self._options = options
         self._log = log
         self._price = price

@@ -24,10 +24,8 @@ from gateway.prompt_audit.folder import AuditFolder, SteadyClock
 _BATCH_BYTES = 4 * 1024**2
 """Size of waiting records from which they are written at once."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
-_SWEEP_S, _SWEEP_AGAIN_S = 60.0, 2.0
-"""Pause between two looks at the folder; the second after a failure."""
-_CLOSE_S = 5.0
-"""Longest time for which the rest is written when the process stops."""
+_SWEEP_AGAIN_S = 2.0
+"""Pause after a failure to look after the folder."""
 _JUMP_S, _HELD_S = 3600.0, 24 * 3600.0
 _T = TypeVar("_T")
 
@@ -84,6 +82,10 @@ class QueueOptions:
     """Time after which files are removed; None to keep them."""
     flush_s: float = 1.0
     """Longest time that a record waits for others to be written with."""
+    sweep_s: float = 60.0
+    """Pause between two looks at the folder."""
+    close_s: float = 5.0
+    """Longest time for which the rest is written when the process stops."""
 
 
 class AuditCounts:
@@ -131,7 +133,7 @@ class Destination:
             self._report("working", "")
 
 
-class AuditLog:
+class PromptLog:
     """Records of one process on their way to files."""
 
     def __init__(
@@ -206,7 +208,7 @@ class AuditLog:
         """
         if self._loop is None:
             return  # it was never served
-        until = self._loop.time() + _CLOSE_S
+        until = self._loop.time() + self._options.close_s
         self._closing.set()
         self._added.set()
         for task in self._others:
@@ -214,7 +216,7 @@ class AuditLog:
         await asyncio.gather(*self._others, return_exceptions=True)
         # A batch on its way to the disk is not interrupted: it would be written twice.
         if self._writing is not None:
-            _, late = await asyncio.wait([self._writing], timeout=_CLOSE_S)
+            _, late = await asyncio.wait([self._writing], timeout=self._options.close_s)
             for task in late:
                 task.cancel()
         self._writing, self._others = None, []
@@ -313,7 +315,7 @@ class AuditLog:
                 await asyncio.sleep(_SWEEP_AGAIN_S)
             else:
                 self.destination.works("folder")
-                await asyncio.sleep(_SWEEP_S)
+                await asyncio.sleep(self._options.sweep_s)
 
     async def _remove_old(self) -> None:
         retention_s = self._options.retention_s
@@ -347,7 +349,7 @@ class AuditLog:
     def _write_late(self) -> None:
         """Write a record that came after the end, of a request that outlived its configuration."""
         if self._late is None or self._late.done():
-            until = asyncio.get_running_loop().time() + _CLOSE_S
+            until = asyncio.get_running_loop().time() + self._options.close_s
             self._late = asyncio.create_task(self._end(until))
 
     async def _end(self, until: float) -> None:

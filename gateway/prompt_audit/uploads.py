@@ -16,7 +16,7 @@ from gateway.prompt_audit.audit_log import AuditCounts, Destination
 from gateway.prompt_audit.folder import AuditFile, AuditFolder, claimed
 from gateway.prompt_audit.s3_bucket import BucketFailed
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_LONGEST_PAUSE_S = 60.0
 
 
 class Bucket(Protocol):
@@ -36,7 +36,10 @@ class FileUploads:
         prefix: str,
         destination: Destination,
         counts: AuditCounts,
+        first_pause_s: float = 1.0,
     ) -> None:
+        """`first_pause_s` is the pause after a first failure."""
+        self._first_pause_s = first_pause_s
         self._folder = folder
         self._bucket = bucket
         self._prefix = prefix
@@ -50,11 +53,11 @@ class FileUploads:
 
     async def run(self) -> None:
         """Upload files when there are some, until cancelled. Failures are tried again."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         while True:
             self._woken.clear()
             if await self._upload_all():
-                pause_s = _FIRST_PAUSE_S
+                pause_s = self._first_pause_s
                 await self._woken.wait()
             else:
                 await asyncio.sleep(pause_s)

@@ -25,7 +25,7 @@ from gateway.middleware.metrics import Counting
 from gateway.middleware.own_usage import OwnUsage
 from gateway.middleware.plugin import Plugin, PluginError, load_plugin
 from gateway.middleware.request_classes import RequestClasses
-from gateway.prompt_audit.audit_log import AuditLog
+from gateway.prompt_audit.audit_log import PromptLog
 from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
@@ -74,7 +74,7 @@ class Parts:
     streams: Streams
     channels: Channels
     answers: AnswerCache | None
-    prompt_audit: AuditLog | None
+    prompt_audit: PromptLog | None
     """Prompt audit; None if no route is recorded."""
     shadows: Shadows
     bodies: BodyBudget

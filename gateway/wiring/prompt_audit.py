@@ -13,7 +13,7 @@ from gateway.dialects import DIALECTS
 from gateway.http.aws_signature import AwsCredentials
 from gateway.limiting.prices import price_at
 from gateway.masking import Redaction
-from gateway.prompt_audit.audit_log import AuditCounts, AuditLog, Destination, QueueOptions
+from gateway.prompt_audit.audit_log import AuditCounts, Destination, PromptLog, QueueOptions
 from gateway.prompt_audit.data_keys import BadKey, PublicKey, SecretKey, WrappingKey
 from gateway.prompt_audit.file_writer import FileOptions, Sync
 from gateway.prompt_audit.folder import AuditFolder, FolderUnusable
@@ -31,7 +31,7 @@ _PATH: ConfigPath = ("prompt_audit",)
 
 def audit_log(
     config: Config, report: Callable[[str, str], None], faults: list[Fault]
-) -> AuditLog | None:
+) -> PromptLog | None:
     """Return the log of a configuration; None if there is none, or it cannot be used, which is
     added to `faults`. `report` is called with the state of its destination, `failing` or `working`,
     and the reason.
@@ -63,7 +63,7 @@ def audit_log(
     queue = QueueOptions(
         settings.queue, settings.on_full == "refuse", settings.retention, settings.flush
     )
-    return AuditLog(folder, files, queue, destination, counts, uploads)
+    return PromptLog(folder, files, queue, destination, counts, uploads)
 
 
 def record_options(

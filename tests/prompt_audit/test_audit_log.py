@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.prompt_audit import audit_log
 from gateway.prompt_audit.audit_log import (
     AuditCounts,
-    AuditLog,
     Destination,
+    PromptLog,
     QueueOptions,
     RecordResult,
 )
@@ -57,7 +56,7 @@ class Made:
         defaults: dict[str, object] = {"cap_bytes": 1000, "refuses": False, "retention_s": None}
         options = QueueOptions(**{"flush_s": 0.01, **defaults, **queue})  # type: ignore[arg-type]
         destination = Destination(lambda now, why: self.reports.append((now, why)))
-        self.log = AuditLog(self.folder, files, options, destination, self.counts)
+        self.log = PromptLog(self.folder, files, options, destination, self.counts)
 
     def lines(self) -> list[bytes]:
         found: list[bytes] = []
@@ -136,12 +135,11 @@ async def test_a_full_queue_refuses_where_nothing_may_be_lost(tmp_path: Path) ->
 
 
 async def test_what_cannot_be_written_at_the_end_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(audit_log, "_CLOSE_S", 0.2)
     folder = tmp_path / "a"
     blocked(folder)
-    made = Made(folder)
+    made = Made(folder, close_s=0.2)
     made.log.start()
     made.log.add(Line(b"one"))
     await made.log.close()
@@ -190,8 +188,7 @@ async def test_a_log_that_was_never_served_leaves_nothing(tmp_path: Path) -> Non
 async def test_old_files_are_removed_unless_the_clock_was_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "_SWEEP_S", 0.01)
-    made = Made(tmp_path / "a", retention_s=86400.0)
+    made = Made(tmp_path / "a", retention_s=86400.0, sweep_s=0.01)
     made.folder.prepare()
     # Both times of the file are those of its name and its change.
     for day in ("20200101", "20990101"):

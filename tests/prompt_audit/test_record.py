@@ -54,6 +54,7 @@ def recorded(
     coding: str = "",
     is_streamed: bool = False,
     options: RecordOptions = OPTIONS,
+    path: str = "/v1/chat/completions",
 ) -> AuditRecord:
     captured = CapturedPrompt(16 * options.cap_bytes)
     captured.body, captured.content_type = body, content_type
@@ -62,7 +63,7 @@ def recorded(
     if answer:
         captured.feed(answer)
     exchange = an_exchange()
-    exchange.path, exchange.status = "/v1/chat/completions", 200
+    exchange.path, exchange.status = path, 200
     exchange.end_reason = EndReason.COMPLETE
     return AuditRecord(exchange, captured, options, lambda model, upstream, usage: None)
 
@@ -197,9 +198,8 @@ def test_streams_of_every_dialect_are_assembled_in_their_own_form(
             for one in events
         )
     options = replace(OPTIONS, dialect=DIALECTS[dialect])
-    made = recorded(b"{}", data, answer_type=answer_type, is_streamed=True, options=options)
-    made._path = path
-    answer = json.loads(made.line())["answer"]
+    told = line(b"{}", data, answer_type=answer_type, is_streamed=True, options=options, path=path)
+    answer = told["answer"]
     assert answer["text"] == "Hi"
     assert kind in (
         answer["body"].get("type"),

@@ -10,9 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import pytest
-
-from gateway.prompt_audit import uploads
 from gateway.prompt_audit.audit_log import AuditCounts, Destination
 from gateway.prompt_audit.folder import AuditFolder, claimed, finish
 from gateway.prompt_audit.s3_bucket import BucketFailed
@@ -44,7 +41,9 @@ class Made:
         self.bucket, self.counts = Bucket(), AuditCounts()
         self.reports: list[tuple[str, str]] = []
         self.destination = Destination(lambda now, why: self.reports.append((now, why)))
-        self.uploads = FileUploads(self.folder, self.bucket, "p/", self.destination, self.counts)
+        self.uploads = FileUploads(
+            self.folder, self.bucket, "p/", self.destination, self.counts, 0.01
+        )
 
     def file(self, content: bytes) -> Path:
         descriptor, path = self.folder.create(".jsonl")
@@ -83,12 +82,11 @@ async def test_closed_files_are_uploaded_by_day_and_removed(tmp_path: Path) -> N
 
 
 async def test_an_upload_that_fails_is_tried_again_and_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     made = Made(tmp_path / "a")
     made.file(b"one")
     made.bucket.error = BucketFailed("status 503 SlowDown")
-    monkeypatch.setattr(uploads, "_FIRST_PAUSE_S", 0.01)
     async with running(made.uploads):
         await eventually(lambda: made.bucket.calls >= 3, patience_s=30)
         assert made.destination.reason == "upload: status 503 SlowDown"

@@ -23,8 +23,10 @@ class Leads:
         self.answer: StoredAnswer | None = None
         self.renewed = 0
         self.is_away = False
+        self.asked = ""
 
     async def take(self, key: str, owner: str) -> LeadState:
+        self.asked = owner
         await asyncio.sleep(0)
         if self.is_away:
             raise StoreUnavailable("away")
@@ -100,7 +102,6 @@ async def test_after_a_leader_that_left_one_other_leads() -> None:
     await land(first)
     done, still = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert (len(done), len(still)) == (1, 1)
-    assert sum("a" in one._owners for one in others) == 1
     leads.answer = answer()
     assert await still.pop() is leads.answer
     for one in (first, *others):
@@ -125,9 +126,9 @@ async def test_a_request_that_is_cancelled_while_it_takes_the_lead_gives_it_up()
     one = flight(leads)
     taking = asyncio.create_task(one.lead("a", leads.find, soon()))
     await asyncio.sleep(0)  # the registry is being asked
-    leads.owners["a"] = one._owners["a"]
     taking.cancel()
     await asyncio.wait([taking])
+    leads.owners["a"] = leads.asked  # the registry has taken it
     await land(one)
     assert leads.owners == {}
 

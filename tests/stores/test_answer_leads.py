@@ -9,8 +9,9 @@ import pytest
 from gateway.response_cache.store import AnswerLeads, LeadState
 from gateway.store.records import StoreUnavailable
 from gateway.stores.memory.answers import MemoryAnswers
-from gateway.stores.redis import answer_leads
+from gateway.stores.redis.answer_leads import RedisAnswerLeads
 from gateway.stores.redis.answers import RedisAnswers
+from gateway.stores.redis.client import connect, disconnect
 from tests.support.redis import Redis, StartRedis
 from tests.support.waiting import asked_until
 
@@ -42,7 +43,7 @@ async def test_one_request_leads_until_it_gives_up(leads: AnswerLeads) -> None:
 
 
 async def test_those_who_wait_are_told_of_a_failure_for_a_moment(
-    leads: AnswerLeads, monkeypatch: pytest.MonkeyPatch
+    leads: AnswerLeads,
 ) -> None:
     await leads.take("a", "one")
     await leads.give_up("a", "one", failed=True)
@@ -50,19 +51,17 @@ async def test_those_who_wait_are_told_of_a_failure_for_a_moment(
     await asked_until(lambda: leads.take("a", "two"), lambda state: state is LEADS)
 
 
-async def test_a_lead_that_is_not_renewed_ends(
-    leads: AnswerLeads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(answer_leads, "_LEASE_S", 30.0)
+async def test_a_lead_that_is_not_renewed_ends(redis: Redis, leads: AnswerLeads) -> None:
+    client = connect(redis.url, 0.5)
+    brief = RedisAnswerLeads(client, 0.5, lease_s=0.2)
     await leads.take("kept", "one")
-    monkeypatch.setattr(answer_leads, "_LEASE_S", 0.2)
-    await leads.take("lost", "one")
-    await leads.renew({"stranger": "one"})
-    await asked_until(lambda: leads.take("lost", "two"), lambda state: state is LEADS)
-    monkeypatch.setattr(answer_leads, "_LEASE_S", 30.0)
+    await brief.take("lost", "one")
+    await brief.renew({"stranger": "one"})
+    await asked_until(lambda: brief.take("lost", "two"), lambda state: state is LEADS)
     await leads.renew({"lost": "two", "kept": "one"})
     assert await leads.take("kept", "two") is FOLLOWS
     assert await leads.take("lost", "one") is FOLLOWS
+    await disconnect(client)
 
 
 async def test_a_redis_that_is_away_is_told(redis: Redis, leads: AnswerLeads) -> None:

@@ -43,15 +43,15 @@ end
 class RedisAnswerLeads:
     """Leads among all gateways that use a Redis."""
 
-    renewal_s = _LEASE_S / 3
-
-    def __init__(self, client: Any, timeout_s: float) -> None:
+    def __init__(self, client: Any, timeout_s: float, lease_s: float = _LEASE_S) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self._lease_s = lease_s
+        self.renewal_s = lease_s / 3
 
     async def take(self, key: str, owner: str) -> LeadState:
         async with answering_within(self._timeout_s):
-            held = await self._client.eval(_TAKE, 1, _LEADS + key, owner, _ms(_LEASE_S))
+            held = await self._client.eval(_TAKE, 1, _LEADS + key, owner, _ms(self._lease_s))
         if held == owner.encode():
             return LeadState.LEADS
         return LeadState.FAILED if held == _FAILED.encode() else LeadState.FOLLOWS
@@ -59,7 +59,7 @@ class RedisAnswerLeads:
     async def renew(self, owners: Mapping[str, str]) -> None:
         keys = [_LEADS + key for key in owners]
         async with answering_within(self._timeout_s):
-            await self._client.eval(_RENEW, len(keys), *keys, *owners.values(), _ms(_LEASE_S))
+            await self._client.eval(_RENEW, len(keys), *keys, *owners.values(), _ms(self._lease_s))
 
     async def give_up(self, key: str, owner: str, *, failed: bool) -> None:
         word = _FAILED if failed else ""
