@@ -81,7 +81,7 @@ def _metrics() -> dict[str, float]:
         made.model, made.upstream, made.endpoint, made.status = model, "up", "http://up", 200
         made.first_byte_at = made.started_at
         if counted:
-            made.phases = (counting.on_end,)
+            made.phases = (counting.on_report,)
         if model is not None and counted:
             made.tap = tap = UsageTap()
             tap.feed(_USAGE)

@@ -205,6 +205,7 @@ class Runtime:
             tracing(config, state.records, self.hooks, classes),
             None,
             classes,
+            state.reports,
         )
         parts = Parts(
             self.providers,

@@ -204,6 +204,8 @@ class Exchange(Facts):
     """Time when the first byte of the response body was sent, whatever it contained."""
     first_token_at: float | None = None
     """Time when the first content, reasoning or tool call was sent; see `end`."""
+    sent_at: float | None = None
+    """Time when the request had been sent to the upstream that answers; set at the end."""
     ended_at: float = 0.0
     """Time when the exchange ended."""
 
@@ -416,7 +418,7 @@ class Exchange(Facts):
             try:
                 callback(self)
             except Exception as exc:
-                self._report(exc)
+                self.report_fault(exc)
 
     def leave(self, reason: EndReason) -> None:
         """End the client's side of the exchange. Without a keeper, this ends the exchange."""
@@ -450,17 +452,19 @@ class Exchange(Facts):
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
             # The first token of a response that is not streamed is there once it is complete.
             self.first_token_at = now if self.model is not None else None
+        if self.attempt is not None:
+            self.sent_at = self.attempt.sent_at
         if self.tap is not None and self.usage is None and not self.superseded:
             try:
                 self.usage = self.tap.usage(self)
             except Exception as exc:
-                self._report(exc)
+                self.report_fault(exc)
         self.unwind(0)
         for phase in self.phases:
             try:
                 phase(self)
             except Exception as exc:
-                self._report(exc)
+                self.report_fault(exc)
         # These refer to the request, which refers to this exchange. Breaking the reference cycle
         # frees all of it at once. The garbage collector would need half as much time again as the
         # whole request.
@@ -468,7 +472,8 @@ class Exchange(Facts):
         if self.session is not None:
             self.session.release()
 
-    def _report(self, exc: Exception) -> None:
+    def report_fault(self, exc: Exception) -> None:
+        """Report an exception of something that runs at the end."""
         asyncio.get_running_loop().call_exception_handler(
             {"message": f"at the end of request {self.request_id}", "exception": exc}
         )

@@ -6,6 +6,7 @@ A policy is one object with the phases that it needs:
   awaitable of either. It raises GatewayError to refuse the request.
 - `on_response(request, response)` returns the response to send.
 - `on_end(exchange)` runs once, when the request has ended.
+- `on_report(exchange)` runs once, soon after that: see `gateway/telemetry/reports.py`.
 - `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
   pipeline itself: fallbacks ask it again, plug-ins are written so.
 
@@ -16,6 +17,7 @@ phases in a task.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from inspect import isfunction
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -53,7 +55,8 @@ class Segment:
             (number, step) for number, step in enumerate(_phases(policies, "on_request"), 1)
         )
         self.responses: tuple[OnResponse, ...] = tuple(reversed(_phases(policies, "on_response")))
-        self._handler = handler
+        # A bound method is called without the detour by the object's type.
+        self._handler: Handler = handler if isfunction(handler) else handler.__call__  # type: ignore[operator]
 
     def begin(self, request: Request) -> Result:
         """Run the request phases. Return the response, or what is to be waited for. Raise what the
@@ -118,15 +121,21 @@ class Pipeline:
         handler: Handler,
         *,
         ended: OnEnd | None = None,
+        later: Callable[[Sequence[OnEnd]], OnEnd] | None = None,
     ) -> None:
         """`outer` policies see every response, `inner` ones those that are no errors of the
-        gateway. `ended` is called after all end phases.
+        gateway. `ended` is called after all end phases. `later` returns what makes reports soon;
+        without it they are made at once.
         """
         self._begins = _phases(outer, "on_request")
         self._responses: tuple[OnResponse, ...] = tuple(reversed(_phases(outer, "on_response")))
         self._errors = errors
+        reports = tuple(reversed(_phases([*outer, *inner], "on_report")))
+        if reports and later is not None:
+            reports = (later(reports),)
         self._ends = (
             *reversed(_phases([*outer, *inner], "on_end")),
+            *reports,
             *([ended] if ended is not None else ()),
         )
         self._segment = _segments(inner, handler)

@@ -13,6 +13,7 @@ from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget, Overload, memory_for
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.reports import Reports
 from gateway.telemetry.traces.recording import TraceRecords
 
 _BODIES_SHARE = 4
@@ -40,6 +41,8 @@ class ProcessState:
     """Registry of the request metrics."""
     records: TraceRecords = field(default_factory=TraceRecords)
     """Buffer of the trace records."""
+    reports: Reports = field(default_factory=Reports)
+    """Ended requests that are not reported yet. They are before one of the two is read."""
 
     @classmethod
     def begin(
@@ -64,6 +67,9 @@ class ProcessState:
             slot,
             traces,
         )
+
+    def __post_init__(self) -> None:
+        self.registry.due = self.records.due = self.reports.make
 
     def carry(self, config: Config) -> None:
         """Apply the caps of this configuration."""

@@ -39,7 +39,11 @@ def http_head(
         return b"%b%b%b" % (line, fields, end)
     if exchange.decided is not None:
         fields += exchange.decided.header_lines()
-    return b"%b%b%b%b" % (line, fields, lines(exchange.response_headers), end)
+    own = exchange.response_headers
+    if len(own) == 1:  # nearly always: the request id
+        name, value = own[0]
+        return b"%b%b%b%b" % (line, fields, f"{name}: {value}\r\n".encode("latin-1"), end)
+    return b"%b%b%b%b" % (line, fields, lines(own), end)
 
 
 def fields_of_exchange(exchange: Exchange) -> list[tuple[str, str]]:

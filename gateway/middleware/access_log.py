@@ -33,7 +33,7 @@ class AccessLog:
         self._write = line_writer(logger, "request")
         self._control = control or LogControl()
 
-    def on_end(self, exchange: Exchange) -> None:
+    def on_report(self, exchange: Exchange) -> None:
         """Write the line."""
         control = self._control
         if not control.all_access and not control.wants_access(

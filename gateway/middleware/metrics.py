@@ -17,7 +17,7 @@ from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
 from gateway.exchange import EndReason, Exchange
 from gateway.limiting.prices import price_at
-from gateway.limiting.rules import Price
+from gateway.limiting.rules import Price, Rule
 from gateway.middleware.request_classes import RequestClasses
 from gateway.routing.table import METHODS
 from gateway.telemetry.metrics import instruments as table
@@ -76,7 +76,7 @@ class Counting:
         self._operations: dict[str, str] = {}
         self._limits: dict[tuple[str, str], _LimitCounts] = {}
 
-    def on_end(self, exchange: Exchange) -> None:
+    def on_report(self, exchange: Exchange) -> None:
         """Count a request that has ended."""
         now, first = exchange.ended_at, exchange.first_byte_at
         found = exchange.request_class or self._classes.of(exchange)
@@ -97,17 +97,20 @@ class Counting:
         trace_id = trace.id if trace is not None and trace.sampled else None
         if trace_id is not None:
             duration.note(duration_s, trace_id)
-        attempt, first_byte = exchange.attempt, bound.first_byte
-        if attempt is not None and first_byte is not None and first is not None:
-            first_s = first - attempt.sent_at
+        sent_at, first_byte = exchange.sent_at, bound.first_byte
+        if sent_at is not None and first_byte is not None and first is not None:
+            first_s = first - sent_at
             first_byte.counts[bisect_left(first_byte.bounds, first_s)] += 1
             first_byte.sum += first_s
             if trace_id is not None:
                 first_byte.note(first_s, trace_id)
         if bound.operation is not None:
             self._operation(bound.operation, exchange, now, trace_id)
-        if exchange.decided is not None:
-            self._limited(exchange.decided)
+        decided = exchange.decided
+        if decided is not None:
+            if bound.rules is not decided.rules:
+                bound.rules, bound.limits = decided.rules, self._counts_of(decided.rules)
+            self._limited(bound.limits, decided)
         stalls = exchange.stalls
         if stalls is not None:
             route = exchange.route or ""
@@ -190,24 +193,29 @@ class Counting:
             if trace_id is not None:
                 per_token.note(each_s, trace_id)
 
-    def _limited(self, decided: Decision) -> None:
-        rules, demands, verdict = decided.rules, decided.demands, decided.verdict
-        refused, levels, known = verdict.refused, verdict.levels, self._limits
-        for index, rule in enumerate(rules):
-            counts = known.get((rule.name, rule.unit))
-            if counts is None:
-                counts = known[rule.name, rule.unit] = _LimitCounts(
-                    self.registry, rule.name, rule.unit.value
-                )
+    def _limited(self, counts: Sequence[_LimitCounts], decided: Decision) -> None:
+        refused, levels = decided.verdict.refused, decided.verdict.levels
+        for place, demand in enumerate(decided.demands):
             if refused is None:
-                counts.allowed.value += 1
-            elif refused == index:
-                counts.refused.value += 1
-            size = demands[index].size
-            if size:
-                ratio, one = levels[index].remaining / size, counts.remaining
+                counts[place].allowed.value += 1
+            elif refused == place:
+                counts[place].refused.value += 1
+            if demand.size:
+                ratio, one = levels[place].remaining / demand.size, counts[place].remaining
                 one.counts[bisect_left(one.bounds, ratio)] += 1
                 one.sum += ratio
+
+    def _counts_of(self, rules: Sequence[Rule]) -> tuple[_LimitCounts, ...]:
+        """Return what counts the decisions on each of these rules."""
+        found = []
+        for rule in rules:
+            counts = self._limits.get((rule.name, rule.unit))
+            if counts is None:
+                counts = self._limits[rule.name, rule.unit] = _LimitCounts(
+                    self.registry, rule.name, rule.unit.value
+                )
+            found.append(counts)
+        return tuple(found)
 
     def _queued(self, exchange: Exchange, wait: QueueWait, trace_id: str | None) -> None:
         labels = exchange.served or exchange.model or "", exchange.upstream or ""
@@ -303,8 +311,10 @@ class _Bound:
         "counting",
         "duration",
         "first_byte",
+        "limits",
         "operation",
         "requests",
+        "rules",
     )
 
     def __init__(
@@ -321,6 +331,10 @@ class _Bound:
         """Each such request increments all `counters` by one, and counts in all `durations`."""
         self.counting = counting
         """Policy whose labels these are: when the models change, another one takes its place."""
+        self.rules: Sequence[Rule] = ()
+        """Rules of the limits that decided on the last request."""
+        self.limits: tuple[_LimitCounts, ...] = ()
+        """What counts the decisions on them."""
         self._counters = counters
         self._bytes_in, self._bytes_out, self._attempts = bytes_in, bytes_out, attempts
         self.requests = self.bytes_in = self.bytes_out = self.attempts = 0

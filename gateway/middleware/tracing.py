@@ -117,7 +117,7 @@ class Tracing:
         if baggage := clean_baggage(headers.getall("baggage", ())):
             trace.carried += f"baggage: {baggage}\r\n".encode()
 
-    def on_end(self, exchange: Exchange) -> None:
+    def on_report(self, exchange: Exchange) -> None:
         """Count the request, and keep its record if there is a reason to."""
         found = exchange.request_class or self._classes.of(exchange)
         if found.tally is None:
@@ -201,7 +201,7 @@ class Tracing:
         """Return the record that `spans.build` turns into spans. Times are in seconds since the
         request began.
         """
-        now = time.perf_counter()
+        now = exchange.ended_at or time.perf_counter()  # a copy may be kept before its end
         began, principal, usage = exchange.started_at, exchange.principal, exchange.usage
         first, first_token = exchange.first_byte_at, exchange.first_token_at
         failure, queued = exchange.failure, exchange.queued
@@ -211,7 +211,7 @@ class Tracing:
             "span": trace.span,
             "kept": kept,
             "sampled": trace.sampled,
-            "at": time.time() - (now - began),
+            "at": time.time() - (time.perf_counter() - began),
             "s": now - began,
             "request_id": exchange.request_id,
             "client": exchange.client_ip,

@@ -60,6 +60,8 @@ class BodyReader:
         length = request.content_length
         if length is not None and length > self.cap_bytes:
             raise BodyTooLarge(self.cap_bytes)
+        if request.known is not None:
+            return  # such a head has no Expect
         expect = request.headers.get(EXPECT)
         if expect is not None and expect.lower() != "100-continue":
             raise ExpectationFailed
@@ -72,7 +74,8 @@ class BodyReader:
         """
         content = request.content
         if (
-            EXPECT in request.headers
+            request.known is None
+            and EXPECT in request.headers
             and request.client.transport is not None
             and not content.total_bytes
             and not content.is_eof()
@@ -162,7 +165,11 @@ class BodyReader:
 
     def readable(self, request: Request) -> bytes | None:
         """Return the whole body if it has arrived and has no content coding, otherwise None."""
-        if CONTENT_ENCODING in request.headers and not request.exchange.decoded:
+        if (
+            request.known is None  # such a head has no Content-Encoding
+            and CONTENT_ENCODING in request.headers
+            and not request.exchange.decoded
+        ):
             return None
         return self.here(request)
 

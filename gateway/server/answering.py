@@ -20,6 +20,7 @@ from gateway.load.backlog import Backlog
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
 from gateway.proxy.client_stream import ClientStream
+from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
 from gateway.response_writer import SentHead
@@ -170,7 +171,8 @@ class AnsweringConnection(ClosingConnection):
         self._response = response
         exchange = request.exchange
         try:
-            if isinstance(response, ClientResponse):
+            # An instance check of aiohttp's abstract class takes longer than a look at the type.
+            if type(response) is RelayedResponse or isinstance(response, ClientResponse):
                 if not response.prepared:
                     if not response.completes_head:
                         self._complete_head(response, exchange)

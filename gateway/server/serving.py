@@ -124,6 +124,7 @@ class Server:
             await self.abandon()
             await self.runtime.close()
         await asyncio.gather(*self._retiring)
+        self.state.reports.make()
         self.state.offload.close()
         self._stopped = True
 

@@ -32,6 +32,7 @@ from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
 from gateway.store.records import Records
 from gateway.telemetry.logs.control import LogControl
+from gateway.telemetry.reports import Reports
 from gateway.upstream.upstream import Upstream
 from gateway.wiring.hooks import Hooks
 from gateway.wiring.traces import TracingOf
@@ -53,6 +54,8 @@ class TelemetrySinks:
     counting: Counting | None
     classes: RequestClasses
     """Classes of requests that these share."""
+    reports: Reports
+    """Ended requests that are not reported to them yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ policy that a route does not need is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.config import Config
 from gateway.dialects import DIALECTS
 from gateway.errors import MethodNotAllowed
@@ -25,8 +27,8 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     first_limits = route.first_limits()
     # Rules change what limits reserve. Bodies are checked as they were sent.
     resolution = (route.resolution(), route.checks(), route.model_rules())
-    return Pipeline(
-        _outer(route.outer),
+    return _pipeline(
+        route.outer,
         route.errors(),
         _present(
             route.cors(),
@@ -55,7 +57,7 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.admission(),
         ),
         route.handler(),
-        ended=ended,
+        ended,
     )
 
 
@@ -68,15 +70,13 @@ def streams_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
         route.stream_lifetime(),
         route.resume(),
     )
-    return Pipeline(_outer(route.outer), route.errors(), policies, no_stream, ended=ended)
+    return _pipeline(route.outer, route.errors(), policies, no_stream, ended)
 
 
 def self_service_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of what callers read and change of their own on a route."""
     policies = _present(route.cors(("GET", "POST", "DELETE")), route.authentication())
-    return Pipeline(
-        _outer(route.outer), route.errors(), policies, route.self_service(), ended=ended
-    )
+    return _pipeline(route.outer, route.errors(), policies, route.self_service(), ended)
 
 
 def followers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
@@ -88,7 +88,7 @@ def followers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
         route.stream_lifetime(),
         route.follow_limits(),
     )
-    return Pipeline(_outer(route.outer), route.errors(), policies, route.follow(), ended=ended)
+    return _pipeline(route.outer, route.errors(), policies, route.follow(), ended)
 
 
 def publishers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
@@ -96,7 +96,7 @@ def publishers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     policies = _present(
         route.cors(_CHANNEL_METHODS), route.publisher_authentication(), route.publish_limits()
     )
-    return Pipeline(_outer(route.outer), route.errors(), policies, route.publish(), ended=ended)
+    return _pipeline(route.outer, route.errors(), policies, route.publish(), ended)
 
 
 def refusals_pipeline_of(route: RoutePolicies, allowed: str, ended: OnEnd) -> Pipeline:
@@ -105,7 +105,7 @@ def refusals_pipeline_of(route: RoutePolicies, allowed: str, ended: OnEnd) -> Pi
     def refuse(request: Request) -> Result:
         raise MethodNotAllowed(allowed)
 
-    return Pipeline(_outer(route.outer), route.errors(), (), refuse, ended=ended)
+    return _pipeline(route.outer, route.errors(), (), refuse, ended)
 
 
 def pipeline_without_route(
@@ -113,7 +113,17 @@ def pipeline_without_route(
 ) -> Pipeline:
     """Return the pipeline of requests that no route serves."""
     errors = ErrorMapping(DIALECTS[dialect], sinks.logger)
-    return Pipeline(_outer(OuterPolicies(config, sinks)), errors, (), handler, ended=ended)
+    return _pipeline(OuterPolicies(config, sinks), errors, (), handler, ended)
+
+
+def _pipeline(
+    outer: OuterPolicies,
+    errors: ErrorMapping,
+    policies: Sequence[object],
+    handler: Handler,
+    ended: OnEnd,
+) -> Pipeline:
+    return Pipeline(_outer(outer), errors, policies, handler, ended=ended, later=outer.later)
 
 
 def _outer(policies: OuterPolicies) -> list[object]:

@@ -76,6 +76,8 @@ class OuterPolicies:
         self._config = config
         self._sinks = sinks
         self._route = route
+        self.later = sinks.reports.later
+        """What has reports made soon."""
 
     def identity(self) -> RequestId | Tracing:
         """Request id, with the trace if requests are traced."""

@@ -37,7 +37,7 @@ def ended(end: EndReason = EndReason.COMPLETE, /, **known: Any) -> Exchange:
 def line(exchange: Exchange, *, console: bool = False, control: LogControl | None = None) -> bytes:
     lines: list[bytes] = []
     logger = make_logger(lines.append, level="info", console=console, control=control)
-    AccessLog(logger.bind(worker=1), control).on_end(exchange)
+    AccessLog(logger.bind(worker=1), control).on_report(exchange)
     return b"".join(lines)
 
 
@@ -47,7 +47,7 @@ async def test_an_access_line_has_no_query_and_no_header() -> None:
     exchange.path, exchange.query = "/v1/models", "key=canary"
     exchange.forwarded = b"X-Forwarded-For: canary\r\n"
     exchange.response_headers.append(("Set-Cookie", "canary"))
-    exchange.phases = (AccessLog(make_logger(lines.append, level="info", console=False)).on_end,)
+    exchange.phases = (AccessLog(make_logger(lines.append, level="info", console=False)).on_report,)
     assert lines == [], "not before it has ended"
     exchange.end(EndReason.COMPLETE)
     (line,) = lines

@@ -75,22 +75,34 @@ class LogLines:
     """Log sink that keeps all lines, and lets tests wait for a line."""
 
     def __init__(self) -> None:
-        self.raw = bytearray()
-        """Every byte written."""
-        self.lines: list[LogLine] = []
-        """Every line, parsed."""
+        self._raw = bytearray()
+        self.due: Callable[[], None] = lambda: None
+        """Writes the lines of requests that have ended, which a gateway does a little later."""
+        self._lines: list[LogLine] = []
         self.malformed: list[bytes] = []
         """Lines that are not JSON. Fixtures report them as faults."""
         self._changed = asyncio.Event()
 
     def __call__(self, data: bytes) -> None:
-        self.raw += data
+        self._raw += data
         for line in data.split(b"\n")[:-1]:
             try:
-                self.lines.append(json.loads(line))
+                self._lines.append(json.loads(line))
             except ValueError:
                 self.malformed.append(line)
         self._changed.set()
+
+    @property
+    def raw(self) -> bytearray:
+        """Every byte written."""
+        self.due()
+        return self._raw
+
+    @property
+    def lines(self) -> list[LogLine]:
+        """Every line, parsed."""
+        self.due()
+        return self._lines
 
     @property
     def requests(self) -> list[LogLine]:
@@ -121,6 +133,7 @@ class RunningGateway:
         options = self.config.telemetry.log
         logger = make_logger(self.log, level=options.level, console=options.format == "console")
         self.server = Server(self.config, ProcessState.begin(self.config, logger))
+        self.log.due = self.server.state.reports.make
         self._sockets = bind(self.config.server.listen, 1)
 
     @property

@@ -200,9 +200,13 @@ class LogWriter:
         while not self._closing:
             self._wake.wait()
             self._wake.clear()
-            # Waking a thread costs more than writing a line, so gather a few lines first. Lines
-            # that come after `_awake` is cleared wake the thread again.
+            # Waking a thread costs more than writing a line, so gather a few lines first, and look
+            # by the clock as long as lines come. Lines that come after `_awake` is cleared wake the
+            # thread again.
             time.sleep(_GATHER_S)
+            while self._pending and not self._closing:
+                self._write_pending()
+                time.sleep(_GATHER_S)
             self._awake = False
             self._write_pending()
         self._write_pending()

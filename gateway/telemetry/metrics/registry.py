@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from gateway.telemetry.metrics.instruments import COUNTED, Instrument, InstrumentKind
@@ -136,6 +136,8 @@ class Registry:
         self._families: Mapping[str, Family] = {one.name: Family(one) for one in instruments}
         self._known: dict[str, Known] = {}
         self._unsettled: deque[Subtotal] = deque()
+        self.due: Callable[[], None] = _nothing
+        """Called before the registry is read: what counts later has to count now."""
 
     def defer(self, subtotal: Subtotal) -> None:
         """Settle these counts before the registry is read next, or earlier if there are too many.
@@ -147,6 +149,7 @@ class Registry:
 
     def settle(self) -> None:
         """Add all counts that were deferred."""
+        self.due()
         while self._unsettled:
             self._unsettled.popleft().settle()
 
@@ -175,3 +178,7 @@ class Registry:
         """Return all values in a form that JSON can represent."""
         self.settle()
         return {name: family.rows() for name, family in self._families.items() if family.series}
+
+
+def _nothing() -> None:
+    pass

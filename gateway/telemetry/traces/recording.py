@@ -217,6 +217,8 @@ class TraceRecords:
         self._tallies: dict[TallyKey, Tally] = {}
         self._given: tuple[int, bytes] | None = None
         self._number = 0
+        self.due: Callable[[], None] = _nothing
+        """Called before records are taken: what is recorded later has to be recorded now."""
         self.price: Callable[[str, Usage], tuple[float, str]] = _free
         """Cost of a model's tokens, and its currency."""
         self.surcharge: Callable[[str, str, Usage], float] | None = None
@@ -252,6 +254,7 @@ class TraceRecords:
         """
         if self._given is not None and self._given[0] != acknowledged:
             return self._given[1]
+        self.due()
         self._number += 1
         count = min(len(self._lines), _BATCH_RECORDS)
         lines = [self._lines.popleft() for _ in range(count)]
@@ -270,6 +273,7 @@ class TraceRecords:
 
     def rest(self) -> list[bytes]:
         """Return everything that is left, in batches. They need no acknowledgement."""
+        self.due()
         batches = [self.take()] if self._given is not None else []
         while self._lines or self._tallies:
             batches.append(self.take(self._number))
@@ -291,3 +295,7 @@ def _free(_: str, __: Usage) -> tuple[float, str]:
 def digest_of_stream(stream: str) -> str:
     """Return the hash by which records name a kept stream."""
     return blake2b(stream.encode(), digest_size=8).hexdigest()
+
+
+def _nothing() -> None:
+    pass

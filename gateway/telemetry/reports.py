@@ -1,0 +1,75 @@
+"""Reports of ended requests: access line, metrics and trace, made for a few requests at a time.
+
+Nobody waits for a report, but a client may wait for the next request to begin. So the `on_report`
+phases run a little later, and phase by phase for all requests that have ended meanwhile: code that
+runs again and again is in the processor's caches, which saves a fifth of its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+
+class Reported(Protocol):
+    """Request that has ended; an exchange implements it."""
+
+    @property
+    def held(self) -> object:
+        """Share of a large body in the memory for bodies; None if there is none."""
+
+    def report_fault(self, exc: Exception) -> None:
+        """Report an exception of a report."""
+
+
+Ended = TypeVar("Ended", bound=Reported)
+
+AT_ONCE = 16
+"""Requests that are reported together; they take some 0.3 ms."""
+LATER_S = 0.01
+"""Longest time until a request is reported, in seconds."""
+
+
+class Reports:
+    """Ended requests of one process that are not reported yet."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Sequence[Callable[[Any], None]], Reported]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def later(self, reports: Sequence[Callable[[Ended], None]]) -> Callable[[Ended], None]:
+        """Return a function that makes these reports of an ended request, soon. Needs a running
+        event loop.
+        """
+
+        def end(ended: Ended) -> None:
+            waiting = self._waiting
+            waiting.append((reports, ended))
+            # A large body is not kept for a report.
+            if len(waiting) >= AT_ONCE or ended.held is not None:
+                self.make()
+            elif self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(LATER_S, self._in_time)
+
+        return end
+
+    def make(self) -> None:
+        """Make all reports that are due: before somebody reads them, and before the process ends.
+        One that fails does not stop the others.
+        """
+        waiting, self._waiting = self._waiting, []
+        for place in range(max((len(reports) for reports, _ in waiting), default=0)):
+            for reports, ended in waiting:
+                if place < len(reports):
+                    try:
+                        reports[place](ended)
+                    except Exception as exc:
+                        ended.report_fault(exc)
+
+    def _in_time(self) -> None:
+        self._timer = None
+        self.make()
