@@ -15,7 +15,7 @@ import orjson
 from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_CANNOT_DO, EXIT_OK, CannotDo, WrongUsage
 from gateway.cli.table import print_table
-from gateway.config import load, models
+from gateway.config import load_for_command, models
 from gateway.config.units import parse_duration
 from gateway.prompt_audit.data_keys import BadKey, NoKey, OpeningKey, PrivateKey, SecretKey
 from gateway.prompt_audit.folder import AuditFile, AuditFolder
@@ -184,7 +184,7 @@ def _settings(arguments: argparse.Namespace) -> models.PromptAuditSettings | Non
     """Return the section of the configuration; None if no file is needed. Raise WrongUsage."""
     if arguments.config is None and arguments.paths:
         return None
-    settings = load(arguments.config or Path("config.yaml")).prompt_audit
+    settings = load_for_command(arguments.config or Path("config.yaml")).prompt_audit
     if settings is None and not arguments.paths:
         raise WrongUsage("the configuration has no `prompt_audit`: name files or folders")
     return settings

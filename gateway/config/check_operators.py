@@ -34,8 +34,9 @@ def _check_tokens(admin: models.Admin) -> Iterator[Finding]:
     if MAIN in admin.tokens:
         yield ("admin", "tokens", MAIN), "is the name of admin.token", "choose another name"
     seen: dict[str, str] = {}
-    if admin.token is not None:
-        seen[hashlib.sha256(admin.token.reveal()).hexdigest()] = "admin.token"
+    token_value = None if admin.token is None else admin.token.known
+    if token_value is not None:
+        seen[hashlib.sha256(token_value).hexdigest()] = "admin.token"
     for name, token in admin.tokens.items():
         for digest in token.sha256:
             path = ("admin", "tokens", name, "sha256")

@@ -40,7 +40,8 @@ def _check_bucket(path: ConfigPath, bucket: models.AuditBucket) -> Iterator[Find
         yield (*path, "prefix"), "has `..` or an empty part", None
     for key in ("access_key", "secret_key", "session_token"):
         secret = getattr(bucket, key)
-        if secret is not None and not _CREDENTIAL.fullmatch(secret.reveal()):
+        value = None if secret is None else secret.known
+        if value is not None and not _CREDENTIAL.fullmatch(value):
             yield (*path, key), "has characters that no credential has", None
 
 
