@@ -434,7 +434,7 @@ async def test_a_list_that_flaps_is_followed_once_a_second_at_most(
 
 async def test_requests_pass_while_a_list_is_awaited(start_gateway: StartGateway) -> None:
     async with ListingBackend(vllm_list("m")) as backend:
-        vllm = ("vllm", backend.url, {"discover_models": {"timeout": "60s"}})
+        vllm = ("vllm", backend.url, {"discover_models": {"timeout": "20s"}})
         gateway = await start_gateway(discovering(vllm, models=["*"]))
         backend.list = None
         lists = backend.lists

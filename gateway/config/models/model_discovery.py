@@ -29,7 +29,11 @@ class ModelDiscovery(Section):
         60.0, ge=1, le=86400, description="Time between two lists of an endpoint, more or less."
     )
     timeout: Duration = Field(
-        5.0, gt=0, le=60, description="Longest wait for a list. A worker waits for the first one."
+        5.0,
+        gt=0,
+        le=20,
+        description="Longest wait for a list. A worker that starts, and a reload, wait for the "
+        "first one.",
     )
     prefix: str = Field(
         "",
