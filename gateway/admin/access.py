@@ -28,7 +28,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use the admin listener."""
+    """Tokens and issuer that open the admin listener, with their roles."""
 
     tokens: Mapping[bytes, AccessToken] = field(default_factory=dict)
     """Tokens by their SHA-256 digest."""

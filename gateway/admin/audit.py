@@ -37,15 +37,15 @@ Result = Literal["done", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line of the audit log."""
+    """Entry of the audit log."""
 
     action: str
-    """What was done, such as `key_created`."""
+    """Action, such as `key_created`."""
     object: str
-    """What it was done to, such as `key k7m2abcd`."""
+    """Object of the action, such as `key k7m2abcd`."""
     who: str
     how: str
-    """How the operator was recognized: `token`, `session`, `local`, `shell`, `none`."""
+    """Kind of recognition of the operator: `token`, `session`, `local`, `shell`, `none`."""
     role: str | None = None
     subject: str | None = None
     address: str | None = None
@@ -54,7 +54,7 @@ class AuditEntry:
     after: Mapping[str, Any] | None = None
     result: Result = "done"
     reason: str | None = None
-    """Why it was refused or failed."""
+    """Reason why it was refused or failed."""
     request_id: str | None = None
     at: float = field(default_factory=time.time)
     """Time in seconds since the epoch."""

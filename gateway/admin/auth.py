@@ -59,7 +59,7 @@ class AdminAuth:
         client and the number of wrong tokens since the last report.
         """
         self.access = access
-        """Who may use the listener. It may be replaced at any time."""
+        """Tokens and issuer that are accepted. May be replaced at any time."""
         self.sessions = sessions
         self.proxies = TrustedProxies(())
         """Proxies whose X-Forwarded-For is believed. They may be replaced at any time."""

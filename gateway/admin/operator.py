@@ -22,8 +22,8 @@ class Operator:
     name: str
     """Name that the audit log shows: that of a person at the issuer, or of a token."""
     how: How
-    """How it was recognized. `local`: nothing is asked for on the loopback interface. `none`: it
-    was not.
+    """Kind of recognition. `local`: nothing is asked for on the loopback interface. `none`: not
+    recognized.
     """
     role: OperatorRole | None
     address: str | None

@@ -30,7 +30,7 @@ class Session(Document):
     name: str | None = None
     """Name of the operator. Only if admitted; so are all fields below."""
     how: Literal["token", "session", "local"] | None = None
-    """How the operator was recognized; `local` without a token or a sign-in."""
+    """Kind of recognition of the operator; `local` without a token or a sign-in."""
     role: RoleWord | None = None
     version: str | None = None
     """Version of the gateway."""
@@ -70,7 +70,7 @@ class AuditLine(Document):
     who: str
     """Name of the person or of the token, or `USER@HOST` of a command."""
     how: Literal["token", "session", "local", "shell", "none"]
-    """How the operator was recognized; `none` if it was not."""
+    """Kind of recognition of the operator; `none` if it was not recognized."""
     role: RoleWord | None
     subject: str | None
     """Claim `sub` of a person who signed in at the issuer."""

@@ -39,14 +39,14 @@ class OperatorSession:
     name: str
     """Name that is shown: of the person at the issuer, or of the token."""
     source: str
-    """What the session is for: a token or an issuer of the configuration."""
+    """Token or issuer of the configuration that the session is for."""
     began_at: float
     """Time of the sign-in, in seconds since the epoch."""
     ends_at: float
     subject: str | None = None
     """Claim `sub` of the person."""
     groups: tuple[str, ...] = ()
-    """Those groups of the person that had a role at the sign-in."""
+    """Groups of the person that had a role at the sign-in."""
     id_token: str | None = None
     """ID token, as a hint for signing out at the issuer."""
     address: str | None = None

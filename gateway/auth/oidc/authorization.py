@@ -43,7 +43,7 @@ class AuthorizationAnswer:
 
     state: str
     code: str | None
-    """None if the issuer answered with an error."""
+    """Authorization code, or None if the issuer answered with an error."""
     error: str | None = None
     """Code of the error, printable ASCII."""
 

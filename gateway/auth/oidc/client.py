@@ -24,7 +24,7 @@ _HINT_CAP = 6000
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """What the gateway keeps of a sign-in until its browser comes back. All texts are secret."""
+    """State of a sign-in until its browser comes back. All texts are secret."""
 
     state: str = field(repr=False)
     nonce: str = field(repr=False)

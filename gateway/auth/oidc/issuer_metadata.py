@@ -36,7 +36,7 @@ class IssuerMetadata:
     names_itself: bool
     """True if its authorization responses have `iss` (RFC 9207)."""
     client_authentication: Literal["basic", "post"]
-    """How a client shows its secret (OpenID Connect Core 1.0 section 9)."""
+    """Method by which a client shows its secret (OpenID Connect Core 1.0 section 9)."""
 
 
 def parse_metadata(document: object, issuer: str) -> IssuerMetadata:
