@@ -126,7 +126,7 @@ class Backends:
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", ports.get(name, 0))
             await site.start()
-            self.ports[name] = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+            self.ports[name] = runner.addresses[0][1]
             runners.append(runner)
         try:
             yield self
