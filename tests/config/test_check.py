@@ -122,7 +122,7 @@ def test_an_admin_listener_for_everybody_needs_a_token(
     monkeypatch.setenv("ADMIN_TOKEN", "x")
     assert said_of(document(admin={"listen": listen})) == [
         "admin.listen: lets everybody who reaches it operate the gateway; "
-        "set admin.token, or listen on 127.0.0.1"
+        "set admin.token or admin.sign_in, or listen on 127.0.0.1"
     ]
     assert said_of(document(admin={"listen": listen, "token": {"env": "ADMIN_TOKEN"}})) == []
 
