@@ -57,6 +57,7 @@ async def test_a_value_expires(records: Records) -> None:
     await records.put("a", "short", b"1", 0.05)
     await records.put("a", "long", b"2", 60.0)
     # By the store's clock, not ours.
+    await asked_until(lambda: records.get("a", "short"), lambda value: value is None)
     await asked_until(lambda: records.all("a"), lambda found: "short" not in found)
     assert await records.take("a", "short") is None
     assert await records.all("a") == {"long": b"2"}
