@@ -356,6 +356,11 @@ NEVER_BY_LOAD = {
     "gateway_relay_stalls_total": "a client that takes nothing; see tests/middleware",
     "gateway_relay_stall_seconds_total": "the same",
     "gateway_alerts_total": "an alert; see tests/admin",
+    "gateway_upstream_models": "an upstream with `discover_models`; see tests/admin",
+    "gateway_upstream_model_lists_total": "the same",
+    "gateway_upstream_waking": "an upstream with `wake`; see tests/wire",
+    "gateway_upstream_waiting_for_start": "the same",
+    "gateway_upstream_starts_total": "the same",
 }
 _NOT_CONFIGURED = ("gateway_cache_", "gateway_hook_", "gateway_shadow_")
 """Beginnings of the names of features that the load does not use; their own tests count them."""

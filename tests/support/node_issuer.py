@@ -49,4 +49,6 @@ class NodeIssuer(AsyncBlock):
         assert self._process is not None
         assert self._process.stdout is not None
         async with asyncio.timeout(_PATIENCE_S):
-            return (await self._process.stdout.readline()).decode().strip()
+            line = (await self._process.stdout.readline()).decode().strip()
+        assert line, f"{_PROGRAM} ended: run `npm ci` in tests/node"
+        return line
