@@ -18,8 +18,9 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.dialects import DIALECTS
 from gateway.errors import PlainHttp, Unavailable
+from gateway.middleware.request_id import new_request_id
+from gateway.server.refusals import fixed_response
 
 _BURST = 64
 """Maximum number of connections accepted in one turn of the event loop."""
@@ -153,14 +154,9 @@ class TlsServer:
 
     def _refuse_plain(self, client: socket.socket) -> None:
         error = PlainHttp()
-        body = DIALECTS["openai"].error_body(error, "")
-        head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
         with suppress(OSError):
             client.recv(_REQUEST_BYTES)  # unread data would turn the close into a reset
-            client.send(head.encode() + body)
+            client.send(fixed_response(error, new_request_id()))
             client.shutdown(socket.SHUT_WR)
         self._clients.refusals[error.code] += 1
         self._plain += 1

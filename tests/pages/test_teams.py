@@ -14,6 +14,7 @@ from tests.support.admin import until
 from tests.support.browser import OpenPage, Screen
 from tests.support.gateway import GatewayProcess
 from tests.support.pages import asked, wide
+from tests.support.waiting import asked_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HOSTILE = "<img src=x onerror=alert(1)>\n=cmd é̀ \u202e/../?#%"
@@ -99,14 +100,15 @@ async def test_members_are_shown_with_their_use_and_budgets(
     await key_of(api, owner=HOSTILE, team="crew")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
         headers = {"Authorization": f"Bearer {ann['secret']}"}
-        for _ in range(400):
-            question = {**asked("demo"), "stream": False}
+        question = {**asked("demo"), "stream": False}
+
+        async def chat() -> int:
             path = "/v1/chat/completions"
             async with session.post(path, json=question, headers=headers) as response:
                 await response.read()
-                if response.status == 200:
-                    break
-        assert response.status == 200
+                return response.status
+
+        await asked_until(chat, lambda status: status == 200)
     await until(gateway, "/api/teams/crew/members", lambda found: "'requests': 1" in str(found))
     opened = await open_page(gateway, "/teams?team=crew")
     page = opened.page

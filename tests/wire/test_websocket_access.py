@@ -235,7 +235,9 @@ async def test_tokens_are_counted_as_they_pass_and_end_the_session_when_there_ar
 ) -> None:
     for limit in ({"tokens": "100/day"}, {"budget": "100 tokens/day"}):
         async with ScriptedUpstream() as upstream:
-            gateway = await start_gateway(limited(upstream, tmp_path / next(iter(limit)), **limit))
+            folder = tmp_path / next(iter(limit))
+            folder.mkdir()
+            gateway = await start_gateway(limited(upstream, folder, **limit))
             async with RawClient(gateway.port) as client:
                 connection = await session(gateway, client, upstream)
                 await connection.send(done(input_tokens=30, output_tokens=10, total_tokens=40))
