@@ -151,13 +151,13 @@ async def test_limits_of_a_key_are_changed_and_its_budget_is_shown(
 async def test_a_change_from_a_stale_form_is_refused(
     gateway: GatewayProcess, open_page: OpenPage
 ) -> None:
-    opened = await open_page(gateway, "/keys")
-    opened.expected = ("Failed to load resource",)
-    page = opened.page
     keys = f"http://127.0.0.1:{gateway.admin_port}/api/keys"
     async with aiohttp.ClientSession() as session:
         async with session.post(keys, json={"owner": "two@example.com"}) as response:
             key_id = (await response.json())["key"]["id"]
+        opened = await open_page(gateway, "/keys")
+        opened.expected = ("Failed to load resource",)
+        page = opened.page
         row = page.get_by_role("row", name="two@example.com")
         await row.get_by_role("button", name="Change").click()
         async with session.patch(f"{keys}/{key_id}", json={"tier": "gold"}) as response:
