@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from enum import Enum
 from typing import BinaryIO, Protocol
 
 from gateway.prompt_audit.audit_log import AuditCounts, Destination
@@ -17,6 +18,14 @@ from gateway.prompt_audit.folder import AuditFile, AuditFolder, claimed
 from gateway.prompt_audit.s3_bucket import BucketFailed
 
 _LONGEST_PAUSE_S = 60.0
+_CLAIMED_PAUSE_S = 0.05
+"""Pause at the end until a file is tried again that somebody else is uploading."""
+
+
+class _Outcome(Enum):
+    DONE = "nothing is left to upload"
+    CLAIMED = "somebody else is uploading a file"
+    FAILED = "an upload failed"
 
 
 class Bucket(Protocol):
@@ -56,35 +65,46 @@ class FileUploads:
         pause_s = self._first_pause_s
         while True:
             self._woken.clear()
-            if await self._upload_all():
-                pause_s = self._first_pause_s
-                await self._woken.wait()
-            else:
+            outcome = await self._upload_all()
+            if outcome is _Outcome.FAILED:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            pause_s = self._first_pause_s
+            if outcome is _Outcome.DONE:
+                await self._woken.wait()
+            else:
+                await asyncio.sleep(pause_s)  # the other may fail, and end
 
     async def finish(self) -> None:
-        """Upload what is left, once. What fails stays for the next start."""
-        await self._upload_all()
+        """Upload what is left, once. What fails stays for the next start. A file that somebody else
+        is uploading is waited for, since that may fail.
+        """
+        outcome = await self._upload_all()
+        while outcome is _Outcome.CLAIMED:  # a lock of a file has no event
+            await asyncio.sleep(_CLAIMED_PAUSE_S)
+            outcome = await self._upload_all()
 
-    async def _upload_all(self) -> bool:
-        """Upload all closed files, the oldest first. Return False if one failed."""
+    async def _upload_all(self) -> _Outcome:
+        """Upload all closed files, the oldest first, until one fails."""
+        outcome = _Outcome.DONE
         try:
             for file in self._folder.files():
-                if not file.is_open:
-                    await self._upload(file)
+                if not file.is_open and not await self._upload(file):
+                    outcome = _Outcome.CLAIMED
         except (BucketFailed, OSError) as exc:
             self._counts.failures["upload"] += 1
             why = str(exc) if isinstance(exc, BucketFailed) else exc.strerror or str(exc)
             self._destination.failed("upload", why)
-            return False
+            return _Outcome.FAILED
         self._destination.works("upload")
-        return True
+        return outcome
 
-    async def _upload(self, file: AuditFile) -> None:
+    async def _upload(self, file: AuditFile) -> bool:
+        """Upload a file. Return False if somebody else is uploading it."""
         with claimed(file.path) as descriptor:
             if descriptor is None:
-                return  # another process uploads it
+                return not file.path.exists()
             with os.fdopen(os.dup(descriptor), "rb") as content:
                 digest = await asyncio.to_thread(hashlib.file_digest, content, "sha256")
                 size_bytes = content.tell()
@@ -94,6 +114,7 @@ class FileUploads:
             with contextlib.suppress(FileNotFoundError):
                 file.path.unlink()
             self._counts.uploaded += 1
+        return True
 
 
 def _day(file: AuditFile) -> str:

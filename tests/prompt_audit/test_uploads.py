@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import pytest
+
 from gateway.prompt_audit.audit_log import AuditCounts, Destination
 from gateway.prompt_audit.folder import AuditFolder, claimed, finish
 from gateway.prompt_audit.s3_bucket import BucketFailed
@@ -102,7 +104,24 @@ async def test_a_file_that_another_process_uploads_is_left_to_it(tmp_path: Path)
     file = made.file(b"one")
     with claimed(file) as descriptor:
         assert descriptor is not None
-        await made.uploads.finish()
-        assert made.bucket.calls == 0
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.uploads.finish(), 0.2)
+        file.unlink()
     await made.uploads.finish()
-    assert made.bucket.calls == 1
+    assert made.bucket.calls == 0
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+async def test_a_file_that_another_process_could_not_upload_is_uploaded(
+    tmp_path: Path, at_the_end: bool
+) -> None:
+    made = Made(tmp_path / "a")
+    with claimed(made.file(b"one")) as descriptor:
+        assert descriptor is not None
+        upload = made.uploads.finish() if at_the_end else made.uploads.run()
+        uploading = asyncio.create_task(upload)
+        await asyncio.sleep(0)
+        assert made.bucket.calls == 0
+    await eventually(lambda: made.counts.uploaded == 1)
+    uploading.cancel()
+    await asyncio.wait([uploading])
