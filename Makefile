@@ -54,7 +54,10 @@ run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs
 	@exec $(BIN)/gateway serve --config config.yaml
 
 test: system check $(NODE_MODULES) $(OLDEST)/.installed ## Set up what the tests need, then check and run every test
-	$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+	@$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS) || { \
+		[ $$? = 1 ] || exit 1; \
+		echo 'Once more, alone: the tests that failed. One that passes now is flaky, which is a fault, too.'; \
+		$(BIN)/pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
 test-oldest: $(VENV)/.project $(VENV)/.dev $(OLDEST)/.installed ## Run what depends on aiohttp's internals with its oldest supported version
 	PYTHONPATH="$$PWD/$(OLDEST)" $(BIN)/pytest tests/test_aiohttp_adaptor.py tests/server \
