@@ -22,7 +22,7 @@ _CLAIMED_PAUSE_S = 0.05
 """Pause at the end until a file is tried again that somebody else is uploading."""
 
 
-class _Outcome(Enum):
+class _UploadOutcome(Enum):
     DONE = "nothing is left to upload"
     CLAIMED = "somebody else is uploading a file"
     FAILED = "an upload failed"
@@ -66,12 +66,12 @@ class FileUploads:
         while True:
             self._woken.clear()
             outcome = await self._upload_all()
-            if outcome is _Outcome.FAILED:
+            if outcome is _UploadOutcome.FAILED:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             pause_s = self._first_pause_s
-            if outcome is _Outcome.DONE:
+            if outcome is _UploadOutcome.DONE:
                 await self._woken.wait()
             else:
                 await asyncio.sleep(pause_s)  # the other may fail, and end
@@ -81,22 +81,22 @@ class FileUploads:
         is uploading is waited for, since that may fail.
         """
         outcome = await self._upload_all()
-        while outcome is _Outcome.CLAIMED:  # a lock of a file has no event
+        while outcome is _UploadOutcome.CLAIMED:  # a lock of a file has no event
             await asyncio.sleep(_CLAIMED_PAUSE_S)
             outcome = await self._upload_all()
 
-    async def _upload_all(self) -> _Outcome:
+    async def _upload_all(self) -> _UploadOutcome:
         """Upload all closed files, the oldest first, until one fails."""
-        outcome = _Outcome.DONE
+        outcome = _UploadOutcome.DONE
         try:
             for file in self._folder.files():
                 if not file.is_open and not await self._upload(file):
-                    outcome = _Outcome.CLAIMED
+                    outcome = _UploadOutcome.CLAIMED
         except (BucketFailed, OSError) as exc:
             self._counts.failures["upload"] += 1
             why = str(exc) if isinstance(exc, BucketFailed) else exc.strerror or str(exc)
             self._destination.failed("upload", why)
-            return _Outcome.FAILED
+            return _UploadOutcome.FAILED
         self._destination.works("upload")
         return outcome
 
