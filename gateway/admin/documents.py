@@ -26,9 +26,9 @@ class AdminError(Document):
     error: str
     """Fault of the request, and the remedy."""
     needs: Literal["viewer", "operator", "admin"] | None = None
-    """With 403 because of the role: the least role for the operation."""
+    """Least role for the operation, if the operator's role is the reason of a 403."""
     role: Literal["viewer", "operator", "admin"] | None = None
-    """With 403 because of the role: the role of the operator."""
+    """Role of the operator, if it is the reason of a 403."""
 
 
 class Empty(Document):

@@ -60,8 +60,8 @@ class Operation:
     is_source: bool = False
     """True if the handler is a source: it takes no request, and returns the document itself."""
     select: Callable[[Any, Mapping[str, str]], Any] | None = None
-    """For a source with parameters: returns the part of its document that a query asks for. Raises
-    ValueError for a query that is invalid.
+    """Function that returns the part of a source's document that a query asks for; None for a
+    source without parameters. It raises ValueError for an invalid query.
     """
 
     def __call__(self, handler: _Handler) -> _Handler:

@@ -43,7 +43,7 @@ class Outcome:
     at: float
     """Time of the reload, in seconds since the epoch."""
     why: str
-    """What asked for it."""
+    """Cause of the reload: a signal, a changed file, or an operator."""
     problems: tuple[str, ...] = ()
     """Reasons why nothing was changed; empty if the reload succeeded."""
     restart: tuple[str, ...] = ()

@@ -33,9 +33,13 @@ async def told(gateway: GatewayProcess, path: str) -> Any:
 
 
 async def until(gateway: GatewayProcess, path: str, wanted: Callable[[Any], bool]) -> Any:
-    """Poll the document at a path until `wanted` accepts it. Return it. Raise TimeoutError."""
-
-    async def document() -> Any:
-        return (await admin(gateway, "GET", path)).json()
-
-    return await asked_until(document, wanted, patience_s=PATIENCE_S, pause_s=0.02)
+    """Poll the document at a path until `wanted` accepts it. Return it. An error, as while workers
+    are busy, is no document. Raise TimeoutError.
+    """
+    answer = await asked_until(
+        lambda: admin(gateway, "GET", path),
+        lambda answer: answer.status == 200 and wanted(answer.json()),
+        patience_s=PATIENCE_S,
+        pause_s=0.02,
+    )
+    return answer.json()
