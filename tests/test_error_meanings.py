@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gateway.error_meanings import MEANINGS, plain, reference
+from gateway.error_meanings import meanings, plain, reference
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_reference_has_a_row_for_every_code_by_status() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| .+ \| .+ \|$", reference(), re.MULTILINE)
-    assert rows == [(str(one.status), one.code) for one in MEANINGS]
-    assert [one.status for one in MEANINGS] == sorted(one.status for one in MEANINGS)
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` ", reference(), re.MULTILINE)
+    assert rows == [(str(one.status), one.code) for one in meanings()]
+    assert [one.status for one in meanings()] == sorted(one.status for one in meanings())
 
 
 def test_no_cell_breaks_the_table() -> None:
-    for one in MEANINGS:
+    for one in meanings():
         assert "|" not in one.when + one.remedy
         assert not (one.when + one.remedy).endswith(".")
 

@@ -10,7 +10,7 @@ import sys
 from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_OK, EXIT_USAGE
 from gateway.cli.table import print_table
-from gateway.error_meanings import MEANINGS, Meaning, plain
+from gateway.error_meanings import Meaning, meanings, plain
 
 
 def add_command(commands: Commands) -> None:
@@ -22,9 +22,9 @@ def add_command(commands: Commands) -> None:
 
 
 def _errors(arguments: argparse.Namespace) -> int:
-    found = [one for one in MEANINGS if arguments.code in (None, one.code)]
+    found = [one for one in meanings() if arguments.code in (None, one.code)]
     if not found:
-        close = difflib.get_close_matches(arguments.code, [one.code for one in MEANINGS], n=1)
+        close = difflib.get_close_matches(arguments.code, [one.code for one in meanings()], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         print(f"gateway errors: there is no code {arguments.code}{hint}", file=sys.stderr)
         return EXIT_USAGE

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.error_meanings import MEANINGS
+from gateway.error_meanings import meanings
 from tests.support.commands import call
 
 
@@ -23,9 +23,9 @@ def test_one_code_is_explained_with_what_to_do(capsys: pytest.CaptureFixture[str
 def test_all_codes_are_listed_with_their_status(capsys: pytest.CaptureFixture[str]) -> None:
     lines = call(capsys, "errors").out.splitlines()
     assert lines[0].split() == ["STATUS", "CODE"]
-    assert len(lines) == 1 + len(MEANINGS)
+    assert len(lines) == 1 + len(meanings())
     rows = [json.loads(line) for line in call(capsys, "errors", "--json").out.splitlines()]
-    assert [row["code"] for row in rows] == [one.code for one in MEANINGS]
+    assert [row["code"] for row in rows] == [one.code for one in meanings()]
     assert all(row["when"] and row["remedy"] for row in rows)
 
 

@@ -87,6 +87,14 @@ _C, _G, _P, _H = (
     InstrumentKind.HISTOGRAM,
 )
 
+
+def _defined(*sections: tuple[Instrument, ...]) -> tuple[Instrument, ...]:
+    """Return the metrics that are defined so far, without those of the `sections` before."""
+    before = [one for section in sections for one in section]
+    found = [one for one in globals().values() if isinstance(one, Instrument)]
+    return tuple(one for one in found if one not in before)
+
+
 # -- counted where a request ends ------------------------------------------------------------------
 
 HTTP_DURATION = Instrument(
@@ -351,42 +359,7 @@ SHADOW_TOKENS = Instrument(
     "{token}",
 )
 
-COUNTED = (
-    HTTP_DURATION,
-    REQUESTS,
-    ERRORS,
-    RECLAIMED,
-    CLIENT_ABORTS,
-    REQUEST_BYTES,
-    RESPONSE_BYTES,
-    STALLS,
-    STALL_SECONDS,
-    OPERATION_DURATION,
-    TOKEN_USAGE,
-    FIRST_TOKEN,
-    PER_TOKEN,
-    TOKENS,
-    COST,
-    TENANT_REQUESTS,
-    TENANT_FIRST_TOKEN,
-    TENANT_PER_TOKEN,
-    QUEUE_WAIT,
-    QUEUE_POSITION,
-    LIMIT_DECISIONS,
-    LIMIT_REMAINING,
-    FALLBACKS,
-    CONTINUATIONS,
-    TRANSLATION_SKIPPED,
-    UPSTREAM_REQUESTS,
-    UPSTREAM_FIRST_BYTE,
-    UPSTREAM_ATTEMPTS,
-    HOOK_CALLS,
-    HOOK_SECONDS,
-    SHADOW_REQUESTS,
-    SHADOW_DURATION,
-    SHADOW_FIRST_TOKEN,
-    SHADOW_TOKENS,
-)
+COUNTED = _defined()
 """Metrics in the registry of each worker."""
 
 # -- read on request -------------------------------------------------------------------------------
@@ -770,68 +743,8 @@ CLOSED_SERIES = Instrument(
     "{label}",
 )
 
-READ = (
-    ACTIVE_REQUESTS,
-    ACTIVE_STREAMS,
-    SILENT_STREAMS,
-    CONNECTIONS,
-    RUNTIMES,
-    REFUSED_CONNECTIONS,
-    QUEUE_DEPTH,
-    QUEUE_PASSING,
-    UPSTREAM_PENDING,
-    UPSTREAM_MODELS,
-    MODEL_LISTS,
-    UPSTREAM_WAKING,
-    WAITING_FOR_START,
-    UPSTREAM_STARTS,
-    ENDPOINT_STATE,
-    ENDPOINT_IN_FLIGHT,
-    ENDPOINT_CONNECTIONS,
-    RETRIES,
-    HEDGES,
-    EJECTIONS,
-    PANICS,
-    RETRY_BUDGET,
-    OVERLOAD_REFUSALS,
-    STORE_BREAKER,
-    STORE_FAILURES,
-    UNSTORED_DECISIONS,
-    LEASES,
-    JOURNAL_BYTES,
-    JOURNAL_CAP,
-    JOURNAL_STREAMS,
-    JOURNAL_GENERATIONS,
-    JOURNAL_EVICTIONS,
-    CHANNELS_OPEN,
-    CHANNEL_FOLLOWERS,
-    CHANNEL_BYTES,
-    CHANNEL_EVENTS,
-    CHANNEL_GAPS,
-    CHANNEL_DISCONNECTS,
-    CACHE_REQUESTS,
-    CACHE_STORED,
-    CACHE_SAVED,
-    CACHE_EVICTIONS,
-    CACHE_FAILURES,
-    CACHE_BYTES,
-    CACHE_SHARED_BYTES,
-    AUDIT_RECORDS,
-    AUDIT_BYTES,
-    AUDIT_QUEUE,
-    AUDIT_FAILING,
-    AUDIT_FAILURES,
-    AUDIT_UPLOADS,
-    AUDIT_REMOVALS,
-    TRACE_DROPS,
-    KEY_FETCHES,
-    LOOP_LAG,
-    MEMORY,
-    MEMORY_CAP,
-    CPU,
-    WORKER_START,
-    CLOSED_SERIES,
-)
+READ = _defined(COUNTED)
+"""Metrics that a worker reads from its state when it is asked for them."""
 
 # -- of the admin process --------------------------------------------------------------------------
 
@@ -903,10 +816,8 @@ SIGN_INS = Instrument(
     "{sign-in}",
 )
 
-ADMIN = (
-    *(BUILD, WORKERS, WORKER_STARTS, RELOADS, RELOAD_OK, TRACE_STORE_LOSSES, TRACE_EXPORTS),
-    *(ALERTS, SIGN_INS),
-)
+ADMIN = _defined(COUNTED, READ)
+"""Metrics that the admin process makes."""
 
 ALL: Mapping[str, Instrument] = {one.name: one for one in (*COUNTED, *READ, *ADMIN)}
 
