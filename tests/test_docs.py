@@ -165,7 +165,7 @@ def test_the_admin_api_has_the_paths_of_the_documentation() -> None:
     bare = re.compile(
         r"`(?:GET|POST|PUT|DELETE) /(?:requests|upstreams|limits|logs|traces|usage)\b"
     )
-    assert [page.name for page in PAGES if bare.search(page.read_text())] == ["CHANGELOG.md"]
+    assert not [page.name for page in PAGES if bare.search(page.read_text())]
 
 
 def test_every_note_of_the_comparison_has_its_source() -> None:
