@@ -89,6 +89,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_known",
         "_last",
         "_lean_parser",
+        "_left",
         "_loop",
         "_mask",
         "_message_done",
@@ -156,6 +157,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         of the time of a parser.
         """
         self._known: ResponseHead | None = None
+        self._left: int | None = None
+        """Bytes of the body that are still to come, if they are only counted: see
+        `ResponseHead.counted`. None if a parser finds the end.
+        """
         self._block = b""
         """Bytes of a head that is to be remembered."""
         self._before = self._last = b""
@@ -216,6 +221,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._violation = None
         self._upgrade = upgrade
         self._by_lines = True
+        self._left = None
         self._request_sent = last
         self._idle_s = idle_s
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
@@ -339,23 +345,35 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response is None:
             reader = self._reader
             if not self._head_bytes and not self._interim:
-                self._choose_parser(data)
+                data = self._recognise(data)
             self._head_bytes += len(data)
         elif response.tunnel is not None:
             response.feed(bytes(data))
             return
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            response = self._response
-            if response is not None and response.tunnel is not None and self._violation is None:
-                self._switched(response, reader, data, exc)
-                return
-            # Data after the end of the message does not affect it. Only the connection is closed.
-            self._spent = True
-            if not self._message_done and self._violation is None:
-                self._violation = f"{type(exc).__name__}: {exc}"
-        parts = self._parts
+        parts, left = self._parts, self._left
+        if left is not None:
+            size = len(data)
+            if size and left:
+                parts.append(bytes(data if size <= left else data[:left]))
+            self._left = left - size
+            if size >= left:
+                # Data after the end does not affect the message: see below. llhttp skips empty
+                # lines between messages.
+                self._message_done = True
+                self._spent = size > left and bytes(data[left:]).strip(b"\r\n") != b""
+        else:
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+                response = self._response
+                if response is not None and response.tunnel is not None and self._violation is None:
+                    self._switched(response, reader, data, exc)
+                    return
+                # Data after the end of the message does not affect it. Only the connection is
+                # closed.
+                self._spent = True
+                if not self._message_done and self._violation is None:
+                    self._violation = f"{type(exc).__name__}: {exc}"
         if reader is not None:
             response = self._response
             if response is None:
@@ -390,19 +408,28 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Last, as the reader may send the next request on this connection.
             reader.answered(response)
 
-    def _choose_parser(self, data: memoryview) -> None:
-        """Choose the parser for a response, of which `data` is the first. Both parsers are at the
-        start of a message; the bytes of a known head have the same meaning for both.
+    def _recognise(self, data: memoryview) -> memoryview:
+        """Look whether the head of a response is known, of which `data` is the first, and so choose
+        what finds the end of its body. Return the data that is still to be parsed.
+
+        Both parsers are at the start of a message; the bytes of a known head have the same meaning
+        for both.
         """
         self._block = block = head_block(bytes(data[:LONGEST_HEAD_BYTES]))
         head = KNOWN_HEADS.get(block)
         if head is None or self._head_only:
             self._parser = self._full_parser
-            return
+            return data
+        if head.counted:
+            self._response = UpstreamResponse(head, self)
+            self._left = head.content_length
+            self._by_lines = False
+            return data[len(block) :]
         self._known = head
         if self._lean_parser is None:
             self._lean_parser = httptools.HttpResponseParser(_Framing(self))
         self._parser = self._lean_parser
+        return data
 
     def _await_head(self, data: memoryview) -> None:
         """Handle data that did not complete the head of the final response."""
@@ -469,6 +496,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._spent = bool(announced) or not self._parser.should_keep_alive()
             self._full_parser = self._parser = httptools.HttpResponseParser(self)
         else:
+            head.counted = head.content_length is not None and self._parser.should_keep_alive()
             remember(self._block, head)
 
     def on_known_head(self) -> None:

@@ -54,6 +54,7 @@ class ResponseHead:
         "chunked",
         "content_length",
         "content_type",
+        "counted",
         "encoded",
         "fields",
         "is_event_stream",
@@ -77,6 +78,10 @@ class ResponseHead:
         self.chunked = False
         self.content_length: int | None = None
         self.content_type = b""
+        self.counted = False
+        """True if the body need only be counted: it has a length, and the connection stays open
+        after it. Set when the parser has seen the whole head.
+        """
         self.rendered: bytes | None = None
         """Result of `lines`, once it is there to be used again."""
         self.cacheable = False
