@@ -1,10 +1,11 @@
-"""Fault and remedy by what a backend says in its error message, if its status does not tell."""
+"""Fault and remedy by what a backend says in its error message, or by its status."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from gateway.telemetry.traces.wording import Fault
+from gateway.telemetry.traces.wording import BACKEND_LOG, Fault
 
 _MESSAGES: tuple[tuple[re.Pattern[str], Fault, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault, remedy)
@@ -30,6 +31,21 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault, str], ...] = tuple(
         ),
     )
 )
+
+STATUSES: Mapping[int, tuple[Fault, str]] = {
+    400: (Fault.CLIENT, "The client has to correct the request: the backend says what is wrong."),
+    401: (Fault.CONFIGURATION, "Correct the credential that is sent to the upstream."),
+    403: (Fault.CONFIGURATION, "Check what the credential that is sent to the upstream may use."),
+    404: (
+        Fault.CONFIGURATION,
+        "Check `url` of the upstream and the name that the model has there.",
+    ),
+    408: (Fault.BACKEND, BACKEND_LOG),
+    413: (Fault.CLIENT, "The client has to send less."),
+    422: (Fault.CLIENT, "The client has to correct the request: the backend says what is wrong."),
+    429: (Fault.BACKEND, "The provider's own limit: raise the quota there, or add a fallback."),
+}
+"""Fault and remedy by the status of a backend's answer."""
 
 
 def words_for_message(message: str | None) -> tuple[Fault, str] | None:

@@ -13,9 +13,8 @@ from typing import Any
 
 from gateway.errors import NOBODY_READS
 from gateway.telemetry.traces.credential_words import credential_words
-from gateway.telemetry.traces.end_words import ABANDONED, ENDS, STATUSES
-from gateway.telemetry.traces.message_words import words_for_message
-from gateway.telemetry.traces.verdict_words import ERRORS
+from gateway.telemetry.traces.message_words import STATUSES, words_for_message
+from gateway.telemetry.traces.verdict_words import words_of_ends, words_of_errors
 from gateway.telemetry.traces.wording import BACKEND_LOG, CORRECT, Fault, Wording
 
 _LONGEST_REASON = 300
@@ -51,12 +50,13 @@ def verdict(record: Record) -> TraceVerdict:
     if error is not None:
         if error == "backend_error" and status >= 400:
             return _of_status(record, facts, "")  # which says whose fault it is
-        words = ERRORS.get(error)
+        words = words_of_errors().get(error)
         if words is not None:
             return _of_error(record, words, facts)
         return _of_status(record, facts, f" ({error})")
     if end is not None and end != "complete":
-        return _filled(ENDS.get(end, ENDS["refused"]), facts)
+        ends = words_of_ends()
+        return _filled(ends.get(end, ends["refused"]), facts)
     if status >= 400:
         return _of_status(record, facts, "")
     return _success(record, facts)
@@ -108,7 +108,7 @@ def _of_error(record: Record, words: Wording, facts: Mapping[str, str]) -> Trace
     """Return the verdict on an error with templates. Its reason may say more than its code."""
     error, reason = record["error"], record.get("reason")
     if error == "stream_cancelled" and reason == NOBODY_READS:
-        return _filled(ABANDONED, facts)
+        return _filled(words_of_ends()["abandoned"], facts)
     if error == "invalid_api_key" and reason:
         told = credential_words(reason, record["at"])
         if told is not None:

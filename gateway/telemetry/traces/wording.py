@@ -33,8 +33,4 @@ class Wording:
 
 
 CORRECT = "The client has to correct the request."
-SEND_AGAIN = "The client has to send the request again."
-ADD_CAPACITY = (
-    "Add endpoints or a fallback, or raise the limits of the upstream if it can take more."
-)
 BACKEND_LOG = "Look at the backend's log at this time."
