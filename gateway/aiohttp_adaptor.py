@@ -4,7 +4,7 @@ aiohttp promises nothing about these names, so `pyproject.toml` limits its versi
 tests of this file run with, and each name stands here with its reason:
 
 - `HttpProtocol`: aiohttp's server starts a task for each connection and a request object for each
-  request. This base class keeps its C parser and its flow control, without either.
+  request. This base class has its C parser and its flow control, without either.
 - Functions of a body: `StreamReader` has no public way to tell how much of a body has arrived, or
   to wait for more without reading it.
 - `LeanResponse`: aiohttp's response makes a dict of headers that most responses never need.
@@ -18,9 +18,9 @@ tests of this file run with, and each name stands here with its reason:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any, TypeVar, cast
@@ -30,14 +30,14 @@ from aiohttp._websocket.helpers import websocket_mask
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import HttpProcessingError, RawRequestMessage, StreamWriter
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.tcp_helpers import tcp_keepalive
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 __all__ = [
     "ConnectionRunner",
+    "HeadCaps",
     "HttpProcessingError",
     "HttpProtocol",
     "LeanResponse",
@@ -62,9 +62,9 @@ Parsed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 _NOT_POSSIBLE = (AttributeError, NotImplementedError, RuntimeError)
 """Errors of a transport that cannot pause reading, or not any more because it closes."""
 _BUFFER_BYTES = 64 * 1024
-_CLOSED: Parsed = ((), False, b"")
-_NO_MESSAGES: deque[Any] = deque()
-"""Queue of aiohttp's own server, which nothing fills here."""
+_READ_AHEAD_BYTES = 256 * 1024
+"""Part of a body that nobody has read at which its connection pauses is twice that."""
+_NOTHING: Parsed = ((), False, b"")
 
 
 def has_c_parser() -> bool:
@@ -75,48 +75,97 @@ def has_c_parser() -> bool:
 # -- connections -----------------------------------------------------------------------------------
 
 
-class HttpProtocol(web.RequestHandler):
-    """aiohttp's protocol class, reduced to its parser and its flow control.
+@dataclass(frozen=True, slots=True)
+class HeadCaps:
+    """Caps on the head of a request."""
+
+    line_bytes: int
+    """Size of the request line, and of one field."""
+    fields: int
+    """Number of fields."""
+
+
+class HttpProtocol(BaseProtocol):
+    """aiohttp's parser and its flow control, without its server.
 
     A subclass implements `data_received`, and calls `feed` with one head, one body, or a part of
-    one. It then calls `consumed`. aiohttp's reader of a body pauses and resumes the connection.
+    one. aiohttp's reader of a body pauses and resumes the connection.
     """
 
-    __slots__ = ("consumed", "feed", "loop", "upgraded")
+    __slots__ = ("_parses", "caps", "loop", "upgraded")
 
-    def __init__(self, manager: web.Server, **options: Any) -> None:
-        super().__init__(manager, keepalive_timeout=0, access_log=None, **options)  # type: ignore[arg-type]
-        self._messages = _NO_MESSAGES  # one for all: an empty deque takes 700 bytes
-        parser: Any = self._parser
-        self.loop = self._loop
-        self.feed: Callable[[bytes], Parsed] = parser.feed_data
+    def __init__(self, loop: asyncio.AbstractEventLoop, caps: HeadCaps) -> None:
+        super().__init__(loop)
+        self.loop = loop
+        self.upgraded = False
+        """True once another protocol follows: the parser is not used any more."""
+        self.caps = caps
+        self._parses = True
+        """False once nothing more is parsed."""
+
+    def feed(self, piece: bytes) -> Parsed:
         """Parse a piece of a request, and return what is complete. With an empty piece, the parser
         continues where it paused. Raise HttpProcessingError. The caller notes in `upgraded` whether
         another protocol follows.
         """
-        self.consumed: Callable[[], None] = parser.message_consumed
-        """Tell the parser, after each piece, that the request in it is taken. It stops after 32
-        requests that are not.
-        """
-        self.upgraded = False
-        """True once another protocol follows: the parser is not used any more."""
-
-    def begin(self, transport: asyncio.Transport) -> None:
-        """Use a transport. aiohttp's own `connection_made` would start a task."""
-        BaseProtocol.connection_made(self, transport)
-        tcp_keepalive(transport)
+        if self._parser is None:  # made here: a connection needs none for heads that are known
+            if not self._parses:
+                return _NOTHING
+            caps = self.caps
+            self._parser = HttpRequestParser(
+                self,
+                self.loop,
+                _READ_AHEAD_BYTES,
+                max_line_size=caps.line_bytes,
+                max_field_size=caps.line_bytes,
+                max_headers=caps.fields,
+                payload_exception=web.RequestPayloadError,
+                auto_decompress=False,
+            )
+        parsed: Parsed = self._parser.feed_data(piece)
+        return parsed
 
     def parse_nothing(self) -> None:
-        """Release the parser: requests do not come as bytes."""
+        """Release the parser: the connection is closed, or requests do not come as bytes."""
         self._parser = None
-        self.feed = _fed_after_the_end
-        self.consumed = _nothing
+        self._parses = False
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Release the transport, the parser and all that refers to this object."""
+        """Release the transport and the parser, which refers to this object."""
         super().connection_lost(exc)
-        self.feed = _fed_after_the_end
-        self.consumed = _nothing
+        self.parse_nothing()
+
+    # -- read by aiohttp's request object ------------------------------------------------------
+
+    @property
+    def peername(self) -> object:
+        """Address of the client."""
+        return self._extra_info("peername")
+
+    @property
+    def sockname(self) -> object:
+        """Address that the client has connected to."""
+        return self._extra_info("sockname")
+
+    @property
+    def ssl_context(self) -> object:
+        """TLS context; None without TLS."""
+        return self._extra_info("sslcontext")
+
+    @property
+    def max_field_size(self) -> int:
+        """Cap on the size of a field in a part of a multipart body."""
+        return self.caps.line_bytes
+
+    @property
+    def max_headers(self) -> int:
+        """Cap on the number of fields in a part of a multipart body."""
+        return self.caps.fields
+
+    def _extra_info(self, name: str) -> object:
+        return None if self.transport is None else self.transport.get_extra_info(name)
+
+    # -- flow control --------------------------------------------------------------------------
 
     def stream_writer(self) -> AbstractStreamWriter:
         """Return aiohttp's writer, for a response that only aiohttp can send."""
@@ -160,14 +209,6 @@ class HttpProtocol(web.RequestHandler):
         if self.transport is not None:
             with suppress(*_NOT_POSSIBLE):
                 self.transport.resume_reading()
-
-
-def _fed_after_the_end(_: bytes) -> Parsed:
-    return _CLOSED
-
-
-def _nothing() -> None:
-    pass
 
 
 # -- bodies ----------------------------------------------------------------------------------------

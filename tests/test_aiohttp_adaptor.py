@@ -18,7 +18,7 @@ import pytest
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from gateway import aiohttp_adaptor
-from gateway.aiohttp_adaptor import HttpProcessingError, HttpProtocol
+from gateway.aiohttp_adaptor import HeadCaps, HttpProcessingError, HttpProtocol
 
 SOURCE = Path(__file__).parents[1] / "gateway"
 PUBLIC = {"aiohttp", "aiohttp.abc", "aiohttp.hdrs", "aiohttp.typedefs", "aiohttp.web"}
@@ -156,18 +156,14 @@ class Transport(asyncio.Transport):
     """Transport of no socket that notes whether it is read."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"peername": ("192.0.2.1", 50000)})
         self.reading = True
-        self.closed = False
 
     def pause_reading(self) -> None:
         self.reading = False
 
     def resume_reading(self) -> None:
         self.reading = True
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Protocol(HttpProtocol):
@@ -176,23 +172,18 @@ class Protocol(HttpProtocol):
     __slots__ = ("requests",)
 
     def __init__(self) -> None:
-        async def unused(_: web.BaseRequest) -> web.StreamResponse:
-            raise AssertionError
-
-        loop = asyncio.get_running_loop()
-        super().__init__(web.Server(unused), loop=loop, auto_decompress=False)
+        super().__init__(asyncio.get_running_loop(), HeadCaps(8190, 128))
         self.requests: list[tuple[aiohttp_adaptor.RawRequestMessage, StreamReader]] = []
 
     def data_received(self, data: bytes) -> None:
         requests, self.upgraded, _ = self.feed(data)
-        self.consumed()
         self.requests.extend(requests)
 
 
 @pytest.fixture
 async def protocol() -> Protocol:
     protocol = Protocol()
-    protocol.begin(Transport())
+    protocol.transport = Transport()
     return protocol
 
 
@@ -295,11 +286,8 @@ async def test_a_transport_that_cannot_pause_is_read_all_the_same() -> None:
 
 
 async def test_a_closed_connection_parses_nothing(protocol: Protocol) -> None:
-    transport = protocol.transport
     protocol.connection_lost(None)
     assert protocol.feed(GET) == ((), False, b"")
-    assert isinstance(transport, Transport)
-    assert transport.closed
     protocol.resume_reading()  # as a reader of a body may do later
 
 
@@ -309,6 +297,16 @@ async def test_a_plug_in_gets_the_body_that_was_read_before(protocol: Protocol) 
     made = aiohttp_adaptor.aiohttp_request(web.Request, message, content, protocol, b"read before")
     assert await made.read() == b"read before"
     assert (made.method, made.path, made.headers["Host"]) == ("POST", "/", "a")
+    assert (made.remote, made.secure) == ("192.0.2.1", False)
+
+
+async def test_a_plug_in_reads_a_form(protocol: Protocol) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
+    kind = b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    protocol.data_received(post(len(form))[:-2] + kind + form)
+    [(message, content)] = protocol.requests
+    made = aiohttp_adaptor.aiohttp_request(web.Request, message, content, protocol, None)
+    assert (await made.post())["a"] == "b"
 
 
 async def test_a_plug_in_reads_the_body_itself_otherwise(protocol: Protocol) -> None:

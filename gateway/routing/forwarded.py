@@ -69,6 +69,10 @@ class TrustedProxies:
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = tuple(_network(network) for network in networks)
+        self.peer: Callable[[str], tuple[str, bool]] = lru_cache(_CACHED)(self._peer)
+        """Function that returns the address of a peer in its canonical spelling, and whether it is
+        one of the proxies. It takes the address as the kernel spells it.
+        """
         self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
         """Function that tells whether a peer's address is one of the proxies."""
         self.origin: Callable[[str, bool, str, Claims | None], Origin]
@@ -76,6 +80,11 @@ class TrustedProxies:
         """Function that returns the origin of a request, from the peer's address, True for TLS, the
         Host header, and the peer's claims (None unless it is trusted).
         """
+
+    def _peer(self, host: str) -> tuple[str, bool]:
+        # A zone of a link-local address means nothing to others.
+        address = client_address(host.partition("%")[0]) or host
+        return address, self.trusts(address)
 
     def _trusts(self, peer: str) -> bool:
         if not self._networks:

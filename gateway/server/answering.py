@@ -61,8 +61,8 @@ class AnsweringConnection(ClosingConnection):
     _listener: AnsweringRules
     make_writer: MakeWriter = ClientStream
 
-    def __init__(self, listener: AnsweringRules, manager: web.Server, **options: Any) -> None:
-        super().__init__(listener, manager, **options)
+    def __init__(self, listener: AnsweringRules) -> None:
+        super().__init__(listener)
         self._request: Request | None = None
         """Request in flight, if any."""
         self._served_body: StreamReader = EMPTY_PAYLOAD

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 from aiohttp.abc import AbstractStreamWriter
@@ -39,11 +38,9 @@ class BranchConnection(Connection):
 
     make_writer: MakeWriter
 
-    def __init__(
-        self, listener: Owner, manager: web.Server, voucher: Voucher, **options: Any
-    ) -> None:
+    def __init__(self, listener: Owner, voucher: Voucher) -> None:
         """`voucher` is the identity that the session lends."""
-        super().__init__(listener, manager, **options)
+        super().__init__(listener)
         self.parse_nothing()
         self._voucher = voucher
         self._receiver: AnswerReceiver | None = None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any, Protocol
+from typing import Protocol
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.aiohttp_adaptor import HttpProtocol
@@ -52,12 +51,11 @@ class ClosingConnection(RequestReader):
 
     _listener: ClosingRules
 
-    def __init__(self, listener: ClosingRules, manager: web.Server, **options: Any) -> None:
-        super().__init__(listener, manager, **options)
+    def __init__(self, listener: ClosingRules) -> None:
+        super().__init__(listener)
         self.exchange: Exchange | None = None
         """Exchange in flight, if any."""
         self.writer: BodyWriter | None = None
-        """Writer of the response body that is being sent."""
         """Writer of the response body in flight, if any."""
         self._peer = ""
         self._admitted = False
@@ -85,7 +83,7 @@ class ClosingConnection(RequestReader):
         self._unparsed = b""
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """Handle the client's FIN. Return True to keep the connection open for the response."""
         self._last = self._read_to_the_end = True
         if self._discarding:
@@ -168,9 +166,12 @@ class ClosingConnection(RequestReader):
 
     def _close_now(self) -> None:
         self._discarding, self._at_start = True, False
-        if self.transport is not None:
-            self.transport.close()
-            self._watch_stall()
+        tcp = self.transport
+        if tcp is not None:
+            unsent = tcp.get_write_buffer_size()
+            tcp.close()
+            if unsent:
+                self._watch_stall()
 
     def cut(self) -> None:
         """Abort the connection now, whatever is in flight."""

@@ -7,9 +7,9 @@ connection. This file says which of these happens when.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-from aiohttp import EMPTY_PAYLOAD, HttpVersion11, web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11
 
 from gateway.app import Runtime
 from gateway.auth.certificate import PeerCertificate
@@ -19,7 +19,6 @@ from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
 from gateway.request import Request
-from gateway.routing.forwarded import client_address
 from gateway.server.answering import AnsweringConnection, AnsweringRules
 from gateway.server.refusals import refusal_for_version
 
@@ -46,8 +45,8 @@ class Connection(AnsweringConnection):
 
     _listener: Owner
 
-    def __init__(self, listener: Owner, manager: web.Server, **options: Any) -> None:
-        super().__init__(listener, manager, **options)
+    def __init__(self, listener: Owner) -> None:
+        super().__init__(listener)
         self.secure = False
         """True if the client's connection to this process is encrypted."""
         self.certificate: PeerCertificate | None = None
@@ -66,12 +65,9 @@ class Connection(AnsweringConnection):
         if not self._admitted:
             self._turn_away(tcp)
             return
-        peer = tcp.get_extra_info("peername")
-        self._peer = "127.0.0.1"
-        if isinstance(peer, tuple):
-            # Drop the zone of a link-local address.
-            self._peer = client_address(peer[0].partition("%")[0]) or peer[0]
-        self._trusted = listener.runtime.proxies.trusts(self._peer)
+        name = tcp.get_extra_info("peername")
+        host = name[0] if isinstance(name, tuple) else "127.0.0.1"
+        self._peer, self._trusted = listener.runtime.proxies.peer(host)
         # Pause a writer as soon as the kernel does not take all bytes: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
         self._deadline.move(self.loop.time() + listener.options.header_timeout)
@@ -80,7 +76,7 @@ class Connection(AnsweringConnection):
         self.secure = tcp.get_extra_info("sslcontext") is not None
         if self.secure and (shown := tcp.get_extra_info("peercert")):
             self.certificate = PeerCertificate.of(shown)
-        self.begin(tcp)
+        self.transport = tcp
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

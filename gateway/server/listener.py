@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.aiohttp_adaptor import HeadCaps
 from gateway.app import Runtime
 from gateway.config import models
 from gateway.errors import Cancelled, Draining
@@ -24,30 +23,22 @@ FAREWELL_S = 0.5
 """Seconds for the final errors of a drain to be sent."""
 
 
-def _connection_options(options: models.ServerSettings) -> dict[str, Any]:
-    """Return the arguments for aiohttp's protocol class."""
-    return {
-        "loop": asyncio.get_running_loop(),
-        "max_line_size": options.header_bytes,
-        "max_field_size": options.header_bytes,
-        "max_headers": options.header_count,
-        "auto_decompress": False,
-    }
-
-
 class Listener:
     """Client connections of a process. `runtime` serves the requests; a reload replaces it."""
 
     def __init__(
         self, runtime: Runtime, options: models.ServerSettings, logger: FilteringBoundLogger
     ) -> None:
+        self.loop = loop = asyncio.get_running_loop()
         self.runtime = runtime
         self.options = options
+        self.head_caps = HeadCaps(options.header_bytes, options.header_count)
+        """Caps on the heads of requests, for the parser."""
         self.logger = logger
         self.overload = runtime.overload
-        self.turns = Turns(asyncio.get_running_loop())
+        self.turns = Turns(loop)
         """Pacing of requests that arrive at the same time."""
-        self.backlog = Backlog(asyncio.get_running_loop())
+        self.backlog = Backlog(loop)
         """Work that connections leave to later turns of the event loop."""
         self.draining = False
         """True once no more connections are accepted."""
@@ -60,8 +51,6 @@ class Listener:
         self._connections: set[Connection] = set()
         self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
-        self._manager = web.Server(self._unused, handler_cancellation=True)
-        self._connection_options = _connection_options(options)
         runtime.on_end = self._look
 
     def replace(self, runtime: Runtime) -> None:
@@ -69,19 +58,15 @@ class Listener:
         self.runtime = runtime
         runtime.on_end = self._look
         self.options = runtime.config.server
-        self._connection_options = _connection_options(self.options)
-
-    @staticmethod
-    async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-        raise AssertionError("connections call the runtime themselves")
+        self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
 
     def __call__(self) -> Connection:
         """Return a new connection. asyncio calls this as its protocol factory."""
-        return Connection(self, self._manager, **self._connection_options)
+        return Connection(self)
 
     def branch(self, voucher: Voucher) -> BranchConnection:
         """Return a new connection for a request of a session."""
-        return BranchConnection(self, self._manager, voucher, **self._connection_options)
+        return BranchConnection(self, voucher)
 
     @property
     def open_exchanges(self) -> int:

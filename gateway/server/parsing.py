@@ -6,13 +6,19 @@ never taken for a part of it, and a syntax error in them does not lose the reque
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.hdrs import CONTENT_LENGTH
 
-from gateway.aiohttp_adaptor import HttpProcessingError, HttpProtocol, RawRequestMessage
+from gateway.aiohttp_adaptor import (
+    HeadCaps,
+    HttpProcessingError,
+    HttpProtocol,
+    RawRequestMessage,
+)
 from gateway.client_connection import ByteSink
 from gateway.config import models
 from gateway.errors import GatewayError, HeadersTooLarge
@@ -43,7 +49,9 @@ Received = tuple[RawRequestMessage, StreamReader, KnownHead | None, bytes | None
 class ParsingRules(Protocol):
     """What parsing uses of the listener."""
 
+    loop: asyncio.AbstractEventLoop
     options: models.ServerSettings
+    head_caps: HeadCaps
     backlog: Backlog
 
 
@@ -72,8 +80,8 @@ class RequestReader(HttpProtocol):
         "_unparsed",
     )
 
-    def __init__(self, listener: ParsingRules, manager: web.Server, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(self, listener: ParsingRules) -> None:
+        super().__init__(listener.loop, listener.head_caps)
         self._listener = listener
         self._queue: list[Received] = []  # a deque takes 700 bytes, and is nearly always empty
         """Requests that have not begun. The body of the last one may be incomplete."""
@@ -149,7 +157,6 @@ class RequestReader(HttpProtocol):
             self._refuse(refusal_for(exc))
             self._arrived()
             return
-        self.consumed()
         if not requests or self.upgraded:
             self._fed(requests, tail, head, in_body=False)
             self._parse(data, cut)
@@ -309,7 +316,6 @@ class RequestReader(HttpProtocol):
         except HttpProcessingError as exc:
             self._refuse(refusal_for(exc))
             return
-        self.consumed()
         if requests or not in_body or tail:
             self._fed(requests, tail, piece, in_body)
 

@@ -79,6 +79,21 @@ def test_what_is_told_upstream_has_neither_ports_nor_mapped_addresses() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "address", "trusted"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("192.0.2.1", "192.0.2.1", False),
+        ("fe80::1%eth0", "fe80::1", False),
+    ],
+)
+def test_a_peer_has_an_address_without_zone_or_mapping(
+    host: str, address: str, trusted: bool
+) -> None:
+    assert TrustedProxies(["10.0.0.0/8"]).peer(host) == (address, trusted)
+
+
 @pytest.mark.parametrize("network", ["::ffff:10.0.0.0/104", "::ffff:0:0/96"])
 def test_a_network_of_mapped_addresses_is_one_of_ipv4(network: str) -> None:
     assert TrustedProxies([network]).trusts("10.1.2.3")

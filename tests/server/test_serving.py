@@ -33,6 +33,19 @@ async def test_many_clients_may_connect_in_one_turn_of_the_loop(
             client.connect(("127.0.0.1", gateway.port))
 
 
+async def test_the_kernel_probes_idle_clients_and_sends_at_once(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway(simple_config("http://127.0.0.1:9"))
+    async with RawClient(gateway.port):
+        await eventually(lambda: gateway.server.listener.open_connections == 1, patience_s=20)
+        [connection] = gateway.server.listener.connections
+        assert connection.transport is not None
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def reload(gateway: RunningGateway, document: dict[str, Any], folder: Path) -> None:
     """Serve another configuration."""
     await gateway.server.prepare(load_text(config_text(document, {}), base=folder))
