@@ -190,7 +190,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if heading:
             headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
             slugs = [
-                re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings
+                re.sub(r"[^a-z0-9_ -]", "", text.lower()).replace(" ", "-") for text in headings
             ]
             assert heading in slugs, target
 

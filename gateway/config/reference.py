@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -36,86 +36,46 @@ prints a JSON Schema for editors (kept in [config.schema.json](config.schema.jso
 - **Durations** are `500ms`, `30s`, `5m`, `1h`, `1d`; **sizes** are `512B`, `64KiB`, `10MiB`, `1GB`.
 """
 
-_ORDER: tuple[tuple[str, type[BaseModel]], ...] = (
-    ("The file", models.Config),
-    ("`include[]`", models.IncludeSettings),
-    ("`include[].owns`", models.OwnedNames),
-    ("`server`", models.ServerSettings),
-    ("`server.playground`", models.PlaygroundSettings),
-    ("`server.tls`", models.ListenerTls),
-    ("`admin`", models.Admin),
-    ("`admin.tokens.NAME`", models.MachineToken),
-    ("`admin.sign_in`", models.SignInSettings),
-    ("`admin.sign_in.roles`", models.RoleGroups),
-    ("`admin.audit`", models.OperatorAuditSettings),
-    ("`telemetry`", models.TelemetrySettings),
-    ("`telemetry.log`", models.Log),
-    ("`telemetry.metrics`", models.MetricsSettings),
-    ("`telemetry.traces`", models.Traces),
-    ("`telemetry.traces.keep`", models.KeepTraces),
-    ("`alerts.NAME`", models.AlertSettings),
-    ("`prompt_audit`", models.PromptAuditSettings),
-    ("`prompt_audit.rotate`", models.AuditRotation),
-    ("`prompt_audit.encryption`", models.AuditEncryption),
-    ("`prompt_audit.encryption.keys.ID`, a secret", models.AuditSecretKey),
-    ("`prompt_audit.encryption.keys.ID`, a public key", models.AuditPublicKey),
-    ("`prompt_audit.s3`", models.AuditBucket),
-    ("`demo`", models.Demo),
-    ("`auth.NAME`, type: jwt", models.JwtProviderSettings),
-    ("`auth.NAME.claims`", models.ClaimNames),
-    ("`auth.NAME`, type: client_certificate", models.CertificateProviderSettings),
-    ("`auth.NAME`, type: api_key", models.ApiKeyProviderSettings),
-    ("`auth.NAME`, type: ticket", models.TicketProviderSettings),
-    ("`store`", models.StoreSettings),
-    ("`limits.NAME`", models.Limit),
-    ("`limits.NAME.tiers.TIER`", models.Tier),
-    ("`upstreams.NAME`", models.UpstreamSettings),
-    ("`upstreams.NAME.endpoints[]`", models.EndpointSettings),
-    ("`upstreams.NAME.discover`", models.Discover),
-    ("`upstreams.NAME.discover_models`", models.ModelDiscovery),
-    ("`upstreams.NAME.discover_models.settings.PATTERN`", models.ModelSettings),
-    ("`upstreams.NAME.wake`", models.WakeSettings),
-    ("`upstreams.NAME.wake.request`", models.WakeRequestSettings),
-    ("`upstreams.NAME.timeouts`", models.UpstreamTimeouts),
-    ("`upstreams.NAME.balance`, `models.NAME.balance`", models.HashKey),
-    ("`upstreams.NAME.health`", models.HealthCheck),
-    ("`upstreams.NAME.outliers`", models.Outliers),
-    ("`upstreams.NAME.retries`", models.Retries),
-    ("`upstreams.NAME.translation`", models.TranslationSettings),
-    ("`upstreams.NAME.hedge`", models.Hedge),
-    ("`upstreams.NAME.credentials`", models.Credentials),
-    ("`upstreams.NAME.tls`", models.Tls),
-    ("`upstreams.NAME.proxy`, `auth.NAME.proxy`, `hooks.NAME.proxy`", models.ProxySettings),
-    ("`upstreams.NAME.admission`, `models.NAME.admission`", models.AdmissionSettings),
-    ("`shares`", models.ShareSettings),
-    ("`models.NAME`", models.Model),
-    ("`models.NAME.parameters`", models.ParameterSettings),
-    ("`models.NAME.deployments[]`", models.DeploymentSettings),
-    ("`models.NAME.price`", models.ModelPrice),
-    ("`hooks.NAME`, type: plugin", models.PluginHookSettings),
-    ("`hooks.NAME`, type: webhook", models.WebhookSettings),
-    ("`hooks.NAME`, type: redact", models.RedactSettings),
-    ("`routes[]`", models.Route),
-    ("`routes[].timeouts`", models.RouteTimeouts),
-    ("`routes[].traces`", models.RouteTraces),
-    ("`routes[].audit_prompts`", models.RouteAudit),
-    ("`routes[].batch`", models.BatchSettings),
-    ("`routes[].cache`", models.CacheSettings),
-    ("`routes[].mirror`, `models.NAME.mirror`", models.MirrorSettings),
-    ("`routes[].cors`", models.CorsSettings),
-    ("`routes[].resume`", models.ResumeSettings),
-    ("`routes[].channels`", models.ChannelSettings),
-    ("`routes[].websocket`", models.WebSocket),
-    ("`routes[].bridge`", models.BridgeSettings),
-    ("`routes[].middleware[]`", models.MiddlewareSettings),
-    ("`secret_providers.NAME`", models.SecretProviderSettings),
-    ("Secrets", Secret),
-)
-
 
 def reference() -> str:
     """Return the whole page in Markdown."""
-    return "\n".join([_INTRO, *(_section(title, model) for title, model in _ORDER)])
+    places: dict[type[BaseModel], list[str]] = {}
+    _find(models.Config, "", places)
+    sections = [_section(", ".join(titles), model) for model, titles in places.items()]
+    file, secrets = _section("The file", models.Config), _section("Secrets", Secret)
+    return "\n".join([_INTRO, file, *sections, secrets])
+
+
+def _find(model: type[BaseModel], path: str, places: dict[type[BaseModel], list[str]]) -> None:
+    """Add the sections below a model, in the order of its keys, with the titles of their places."""
+    for name, field in model.model_fields.items():
+        alternatives = list(_sections_of(field.annotation))
+        for inner, section in alternatives:
+            place = f"{path}{name}{inner}"
+            is_new = section not in places
+            variant = _variant(section) if len(alternatives) > 1 else ""
+            places.setdefault(section, []).append(f"`{place}`{variant}")
+            if is_new:
+                _find(section, f"{place}.", places)
+
+
+def _sections_of(kind: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the sections that a type may hold, and where in its value they are."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind is not Secret:
+            yield "", kind
+        return
+    inner = {tuple: "[]", dict: ".NAME"}.get(get_origin(kind), "")
+    for argument in get_args(kind):
+        yield from ((inner + rest, section) for rest, section in _sections_of(argument))
+
+
+def _variant(model: type[BaseModel]) -> str:
+    """Return what tells a section from others in its place: its `type`, or its first key."""
+    kind = model.model_fields.get("type")
+    if kind is None:
+        return f" with `{next(iter(model.model_fields))}`"
+    return f", type: {get_args(kind.annotation)[0]}"
 
 
 def _section(title: str, model: type[BaseModel]) -> str:
