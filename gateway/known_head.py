@@ -32,7 +32,7 @@ class KnownHead:
     `match`.
     """
 
-    __slots__ = ("_after", "_before", "_lines", "caller", "message", "routing")
+    __slots__ = ("_after", "_before", "caller", "lines", "message", "routing")
 
     def __init__(self, message: RawRequestMessage, before: bytes, after: bytes) -> None:
         self.message = message
@@ -41,7 +41,8 @@ class KnownHead:
         self.caller: object = None
         """Result of authentication, by whoever made it."""
         self._before, self._after = before, after
-        self._lines: dict[object, bytes] = {}
+        self.lines: dict[object, bytes] = {}
+        """Header lines for upstreams, by whatever else they depend on; see `keep_lines`."""
 
     @classmethod
     def of(cls, head: bytes, message: RawRequestMessage) -> KnownHead | None:
@@ -84,12 +85,8 @@ class KnownHead:
             return None
         return end + len(after), int(digits)
 
-    def lines(self, key: object) -> bytes | None:
-        """Return the header lines for an upstream that were kept under this key."""
-        return self._lines.get(key)
-
     def keep_lines(self, key: object, lines: bytes) -> None:
         """Keep header lines for the next request with this head."""
-        if len(self._lines) >= _MOST_LINES:
-            self._lines.clear()
-        self._lines[key] = lines
+        if len(self.lines) >= _MOST_LINES:
+            self.lines.clear()
+        self.lines[key] = lines

@@ -65,7 +65,7 @@ class Request:
         """Content-Length in bytes; None if the head has none."""
         if arrived is not None:
             self.body_exists = bool(arrived)
-            has_length = CONTENT_LENGTH in message.headers
+            has_length = self.body_exists or CONTENT_LENGTH in message.headers
             self.content_length = len(arrived) if has_length else None
         else:
             self.body_exists = content is not EMPTY_PAYLOAD

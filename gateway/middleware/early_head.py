@@ -13,7 +13,7 @@ from gateway.dialects import Dialect
 from gateway.errors import RequestError
 from gateway.heartbeat import Heartbeats
 from gateway.json_body import ALWAYS_LIGHT_BYTES
-from gateway.proxy.early_head import open_if_silent
+from gateway.proxy.early_head import may_ask, open_if_silent
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 
@@ -52,7 +52,9 @@ class Early:
             unread = body is None or len(body) > ALWAYS_LIGHT_BYTES
             if unread and _worth_reading(request):
                 return self._read(request)
-        open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
+        asks = may_ask(request, body)
+        if asks is not False:
+            open_if_silent(request, asks, self._dialect, self._heartbeats, self._preface)
         return None
 
     async def _read(self, request: Request) -> None:
@@ -60,7 +62,8 @@ class Early:
         # No other check requires valid JSON on such a route.
         with contextlib.suppress(RequestError):
             await self._reader.parsed(request, body)
-        open_if_silent(request, body, self._dialect, self._heartbeats, self._preface)
+        asks = may_ask(request, body)
+        open_if_silent(request, asks, self._dialect, self._heartbeats, self._preface)
 
 
 def _worth_reading(request: Request) -> bool:

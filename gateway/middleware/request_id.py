@@ -16,23 +16,30 @@ _HEADER = istr("X-Request-ID")
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-class RequestId:
-    """Policy that sets the exchange's request id."""
-
-    def on_request(self, request: Request) -> None:
-        """Set the id."""
-        give_request_id(request)
-
-
 def give_request_id(request: Request) -> bool:
     """Set the exchange's request id. Return True if it was generated here."""
     exchange = request.exchange
-    told = exchange.trusted_peer or exchange.unfinished is not None
-    theirs = request.headers.get(_HEADER) if told else None
-    made_here = theirs is None or not _SANE.fullmatch(theirs)
-    exchange.request_id = new_request_id() if made_here or theirs is None else theirs
-    exchange.response_headers.append(("X-Request-ID", exchange.request_id))
-    return made_here
+    theirs = None
+    if exchange.trusted_peer or exchange.voucher is not None:
+        theirs = _their_id(request)
+    exchange.request_id = request_id = theirs or (_ready.pop() if _ready else new_request_id())
+    exchange.response_headers.append(("X-Request-ID", request_id))
+    return theirs is None
+
+
+class RequestId:
+    """Policy that sets the exchange's request id."""
+
+    on_request = staticmethod(give_request_id)
+
+
+def _their_id(request: Request) -> str | None:
+    """Return the id that the request brings, if its sender may choose it and it is well-formed."""
+    exchange = request.exchange
+    if not exchange.trusted_peer and exchange.unfinished is None:
+        return None
+    theirs = request.headers.get(_HEADER)
+    return theirs if theirs is not None and _SANE.fullmatch(theirs) else None
 
 
 def new_request_id() -> str:

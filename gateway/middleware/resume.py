@@ -25,7 +25,7 @@ from gateway.errors import (
 )
 from gateway.facts import UnfinishedAnswer
 from gateway.middleware.limits import HeadLimits
-from gateway.proxy.early_head import open_if_silent
+from gateway.proxy.early_head import may_ask, open_if_silent
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.request_body.reader import LARGE_BYTES
@@ -206,9 +206,10 @@ class Resume:
         """Open the client's stream early, as for the request that is followed. The stream id is not
         sent, because this request may still have to begin a stream of its own.
         """
-        options, body = self._options, request.received
+        options = self._options
         if options.heartbeats is not None and is_event_stream(options.dialect.stream_type):
-            open_if_silent(request, body, options.dialect, options.heartbeats, options.preface)
+            asks = may_ask(request, request.received)
+            open_if_silent(request, asks, options.dialect, options.heartbeats, options.preface)
 
     async def _begin(
         self,

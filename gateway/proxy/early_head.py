@@ -28,8 +28,8 @@ from gateway.response_head import CHUNKED, fields_of_exchange, http_head
 from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
-_KEY = b'"stream"'
-_TRUE = re.compile(rb"\s*:\s*true")
+_STREAMS = re.compile(rb'"stream"\s*:\s*true')
+"""What a body contains that asks for a stream, in the object or anywhere else in it."""
 _FIELDS = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": "no-cache",
@@ -159,15 +159,14 @@ class EarlyHead(Heartbeat):
 
 def open_if_silent(
     request: Request,
-    body: bytes | None,
+    asks: bool | None,
     dialect: Dialect,
     heartbeats: Heartbeats,
     preface: bytes,
 ) -> None:
-    """Start an `EarlyHead` if the request asks for a stream, or may ask for one. `preface` is sent
-    only to a client that `heeds_retry`.
+    """Start an `EarlyHead` if the request asks for a stream, or may ask for one: `asks` is the
+    result of `may_ask`. `preface` is sent only to a client that `heeds_retry`.
     """
-    asks = may_ask(request, body)
     if asks is not False and request.exchange.early is None:
         request.exchange.early = EarlyHead(
             request,
@@ -187,7 +186,7 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         if exchange.json is not None:
             if exchange.json.streams:
                 return True
-        elif len(body) <= ALWAYS_LIGHT_BYTES and _says_stream(body):
+        elif len(body) <= ALWAYS_LIGHT_BYTES and _STREAMS.search(body) is not None:
             return None
     accept = request.headers.get(ACCEPT)
     # A client that accepts other types as well may get one of those and may not expect a stream.
@@ -197,16 +196,6 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         and exchange.method != "HEAD"
         and all(_is_event_stream(range_) for range_ in accept.split(","))
     )
-
-
-def _says_stream(body: bytes) -> bool:
-    """Tell whether `"stream": true` occurs anywhere in the body."""
-    at = body.find(_KEY)
-    while at >= 0:
-        if _TRUE.match(body, at + len(_KEY)) is not None:
-            return True
-        at = body.find(_KEY, at + len(_KEY))
-    return False
 
 
 def heeds_retry(request: Request) -> bool:

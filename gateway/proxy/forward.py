@@ -73,7 +73,7 @@ class Forward:
         exchange.upstream = target.upstream.name
         if body is None and request.body_exists:
             # A body that has already arrived is sent with the head, in one write.
-            body = sending.reader.here(request)
+            body = request.received or sending.reader.here(request)
             if body is None and target.upstream.latest.is_full_of_uploads:
                 return self._hold(request, target)
         if target.reads_json and body is not None and exchange.json is None:

@@ -56,10 +56,11 @@ def request_head(
         first = _repeated(request, target, endpoint, passing, strip, rewrite)
     else:
         key = endpoint, passing, exchange.query
-        first = known.lines(key) or b""
-        if not first:
-            first = _repeated(request, target, endpoint, passing, strip)
-            known.keep_lines(key, first)
+        kept = known.lines.get(key)
+        if kept is None:
+            kept = _repeated(request, target, endpoint, passing, strip)
+            known.keep_lines(key, kept)
+        first = kept
     parts = [first, b"X-Request-ID: ", exchange.request_id.encode(), b"\r\n"]
     if exchange.principal is not None:
         parts.append(exchange.principal.headers)

@@ -171,7 +171,7 @@ class BodyReader:
             and not request.exchange.decoded
         ):
             return None
-        return self.here(request)
+        return request.received or self.here(request)
 
     def comes_late(self, request: Request) -> bool:
         """Whether a body still has to be read, or is larger than what comes with a head. Raise

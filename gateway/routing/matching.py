@@ -28,21 +28,23 @@ class ServerOptions(Exception):
 class _Routing:
     """Result for a head that may come again on the same connection."""
 
-    __slots__ = ("_client_ip", "_forwarded", "_host", "_path", "_query", "_url", "matcher", "route")
+    __slots__ = (
+        "client_ip",
+        "forwarded",
+        "host",
+        "matcher",
+        "path",
+        "public_url",
+        "query",
+        "route",
+    )
 
     def __init__(self, matcher: RequestMatcher, route: RouteEntry, exchange: Exchange) -> None:
         self.matcher = matcher
         self.route = route
-        self._host, self._path, self._query = exchange.host, exchange.path, exchange.query
-        self._client_ip = exchange.client_ip
-        self._forwarded, self._url = exchange.forwarded, exchange.public_url
-
-    def apply(self, exchange: Exchange) -> None:
-        """Fill in the exchange of another request with this head."""
-        exchange.host, exchange.path, exchange.query = self._host, self._path, self._query
-        exchange.client_ip = self._client_ip
-        exchange.forwarded, exchange.public_url = self._forwarded, self._url
-        exchange.route = self.route.name
+        self.host, self.path, self.query = exchange.host, exchange.path, exchange.query
+        self.client_ip = exchange.client_ip
+        self.forwarded, self.public_url = exchange.forwarded, exchange.public_url
 
 
 class RequestMatcher:
@@ -61,10 +63,13 @@ class RequestMatcher:
         """
         exchange, known = request.exchange, request.known
         if known is not None:
-            routing = known.routing
-            if type(routing) is _Routing and routing.matcher is self:
-                routing.apply(exchange)
-                return routing.route
+            found = known.routing
+            if type(found) is _Routing and found.matcher is self:
+                exchange.host, exchange.path, exchange.query = found.host, found.path, found.query
+                exchange.client_ip = found.client_ip
+                exchange.forwarded, exchange.public_url = found.forwarded, found.public_url
+                exchange.route = found.route.name
+                return found.route
         message = request.message
         headers = message.headers
         if message.method == "CONNECT":

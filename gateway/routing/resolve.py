@@ -60,24 +60,25 @@ class ResolveOptions:
 
 
 class Resolve:
-    """Policy that sets the exchange's target and model, and its body if it had to be read."""
+    """Policy that sets the exchange's target and model, and its body if it had to be read.
+
+    `on_request` raises RequestError, ModelNotFound, ModelUnknown, BodyTooLarge, RequestTimeout,
+    ExpectationFailed, UnsupportedCoding or Overloaded.
+    """
 
     def __init__(self, options: ResolveOptions) -> None:
         self._options = options
         self._reads = options.has_models
+        self.on_request = self._to_model if options.has_models else self._to_upstream
 
-    def on_request(self, request: Request) -> Outcome:
-        """Raise RequestError, ModelNotFound, ModelUnknown, BodyTooLarge, RequestTimeout,
-        ExpectationFailed, UnsupportedCoding or Overloaded.
-        """
+    def _to_model(self, request: Request) -> Outcome:
+        """Find the target of a request on a route with models."""
         options = self._options
         exchange = request.exchange
         if request.body_exists:
             options.reader.check(request)
-        if options.reads_usage and (self._reads or _asks_model(exchange.path)):
+        if options.reads_usage:
             exchange.tap = exchange.tap or UsageTap()
-        if not self._reads:
-            return self._raw(request)
         if exchange.session is not None:
             target = self._by_query(request)
             if target is not None:
@@ -95,25 +96,30 @@ class Resolve:
             return self._go(request, options.fallback)
         return self._by_body(request)
 
-    def _raw(self, request: Request) -> Outcome:
-        """Send a request on a route without models to its upstream. The body is read only if the
+    def _to_upstream(self, request: Request) -> Outcome:
+        """Send a request on a route without models to its upstream. The body is parsed only if the
         caller's models are restricted or limits need its content.
         """
         options, target = self._options, self._options.fallback
         assert target is not None
         exchange = request.exchange
-        restricted = target.access.restricts(exchange.principal)
+        if options.reads_usage and exchange.tap is None and _asks_model(exchange.path):
+            exchange.tap = UsageTap()
+        principal = exchange.principal
+        restricted = target.access.restricts(principal)
         if not request.body_exists:
             if restricted:
                 self._guard(request, target)
             return self._go(request, target)
-        principal = exchange.principal
+        reader = options.reader
+        reader.check(request)
         metered = options.metered or (principal is not None and principal.limits)
         if restricted or (metered and not _is_media(request)):
             return self._by_body(request)
-        if target.needs_whole and options.reader.here(request) is None:
-            return self._held(request, target)
-        options.reader.ask(request)
+        if reader.here(request) is None:
+            if target.needs_whole:
+                return self._held(request, target)
+            reader.ask(request)
         return self._go(request, target)
 
     async def _held(self, request: Request, target: Target) -> web.StreamResponse | None:

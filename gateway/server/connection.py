@@ -122,7 +122,8 @@ class Connection(AnsweringConnection):
                     exchange.must_close = True
                 if self._voucher is not None:
                     exchange.voucher = self._voucher
-                self._served_body = EMPTY_PAYLOAD if body.is_eof() else body
+                is_whole = body is EMPTY_PAYLOAD or body.is_eof()
+                self._served_body = EMPTY_PAYLOAD if is_whole else body
                 self._request = request = Request(message, body, self, exchange, known, arrived)
                 try:
                     self._listener.runtime.serve(request)
