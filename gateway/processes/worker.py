@@ -17,6 +17,7 @@ from gateway.admin.worker_api import WorkerApi
 from gateway.app import CannotBuild
 from gateway.config import Config, ConfigError, Loaded, load_kept
 from gateway.config.secret_sources import KnownSecrets
+from gateway.load.allocator import keep_freed_memory
 from gateway.process_state import ProcessState
 from gateway.processes.child import report_failure, report_ready, stop_signals
 from gateway.server.serving import CannotStart, Server, settle_garbage_collector
@@ -75,6 +76,7 @@ async def work(context: WorkerContext) -> None:
 
 
 async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: LogWriter) -> None:
+    keep_freed_memory()
     signals = stop_signals(context.master)
     options = loaded.config.server
     log = loaded.config.telemetry.log
