@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.json_body import continued, is_heavy, is_heavy_to_edit, read, read_elsewhere
+from gateway.json_body import (
+    continued,
+    is_heavy,
+    is_heavy_to_edit,
+    is_heavy_to_read,
+    is_plain,
+    read,
+    read_elsewhere,
+)
 
 
 def model_of(body: bytes) -> str | None:
@@ -263,11 +271,21 @@ def test_what_is_long_in_a_body_read_elsewhere_stays_there() -> None:
         (b'{"model":"m","x":[%b]}' % b",".join([b"[]"] * 2_000_000), True),
         (b'{"model":"m","x":"%b"}' % (b"a" * 9_000_000), False),
         (b'{"model":"m","x":[%b]}' % b",".join([b'"a"'] * 500_000), True),
-        (b'{"x":{"model":"b"},"model":"m","y":"%b"}' % (b"a" * 2_000_000), True),
+        (b'{"model":"m","x":"%b"}' % (b'a, \\"b\\" ' * 100_000), False),
+        (b'{"model":"m","x":[%b]}' % b",".join([b'{"a":"%b"}' % (b"b" * 500)] * 2_000), False),
     ],
 )
 def test_a_body_is_heavy_by_what_is_in_it_not_by_its_size(body: bytes, heavy: bool) -> None:
     assert is_heavy(body) is heavy
+
+
+def test_a_body_that_may_name_its_model_twice_is_heavy_by_its_strings() -> None:
+    few = b'{"x":{"model":"b"},"model":"m","y":"%b"}' % (b"a" * 2_000_000)
+    many = b'{"x":{"model":"b"},"model":"m","y":[%b]}' % b",".join([b'"%b"' % (b"a" * 30)] * 30_000)
+    assert not is_plain(few)
+    assert not is_heavy_to_read(few, plain=False)
+    assert not is_heavy_to_read(many, plain=True)
+    assert is_heavy_to_read(many, plain=False)
 
 
 def test_what_is_nested_too_deeply_to_be_written_again_is_refused() -> None:

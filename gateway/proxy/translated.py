@@ -32,7 +32,7 @@ from gateway.errors import (
     UpstreamToldError,
 )
 from gateway.exchange import Exchange
-from gateway.json_body import TRANSLATED_OBJECT_US, is_heavy
+from gateway.json_body import TRANSLATED_OBJECT_US, is_heavy_to_read, is_plain
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts
 from gateway.proxy.remade import abort_soon, head_for, made, whole
@@ -151,12 +151,13 @@ async def translated_call(
     name = exchange.model or ""
     context = WriterContext(exchange.request_id, time.time(), model=name, counted=counted)
     path = exchange.path
-    if is_heavy(body, TRANSLATED_OBJECT_US):
+    document = exchange.json.parsed_as_sent(body) if exchange.json is not None else None
+    plain = document is not None or is_plain(body)
+    if is_heavy_to_read(body, plain=plain, object_us=TRANSLATED_OBJECT_US):
         asked = await send.reader.offload.run(translation.ask_body, path, body, refused)
         return translation.answering(asked, context)
-    document = exchange.json.parsed_as_sent(body) if exchange.json is not None else None
     if document is None:
-        document = json_body.read(body).document
+        document = json_body.read(body, plain=plain).document
     return translation.call(path, document, context, refused)
 
 

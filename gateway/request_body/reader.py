@@ -267,14 +267,15 @@ class BodyReader:
     async def _parse(self, body: bytes) -> JsonBody:
         if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)  # joining the pieces has just taken a while
-        heavy = json_body.is_heavy(body)
+        plain = json_body.is_plain(body)
+        heavy = json_body.is_heavy_to_read(body, plain=plain)
         if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         if heavy:
             read = await self.offload.run(json_body.read_elsewhere, body)
             read.raw = body
             return read
-        read = json_body.read(body)
+        read = json_body.read(body, plain=plain)
         if len(body) > LARGE_BYTES:
             await asyncio.sleep(0)
         return read
