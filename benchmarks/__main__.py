@@ -1,15 +1,16 @@
 """`python -m benchmarks`: `report`, the comparison with all peers.
 
 `cost`: CPU time for each request and event, in turns. `walk`: which files a streamed chat passes.
-`counts`: instructions for each request and event. `memory`: memory of slow readers. `costs`: auth,
-limits and telemetry in isolation. `chain`: the same in a running gateway. `balancing`: cost and
-cache hits of the policies. `translation`: cost of other dialects. `hooks`: cost of hooks for an
-event. `prompt_audit`: cost of the prompt audit for an event and a record. `websockets`: cost of a
-message and of a connection. `journals`: cost of keeping streams. `cuts`: streams whose clients are
-cut at random and resume. `kept`: many kept streams on one worker. `broadcast`: latency and memory
-of a channel with many followers. `compression`: cost and savings of codings. `batching`: savings
-and delay of micro-batching. `holds`: how long a request body holds the event loop. `keys`:
-exactness and cost with many keys and budgets over two gateways and a Redis.
+`counts`: bytecode instructions for each request and event. `instructions`: native ones. `memory`:
+memory of slow readers. `costs`: auth, limits and telemetry in isolation. `chain`: the same in a
+running gateway. `balancing`: cost and cache hits of the policies. `translation`: cost of other
+dialects. `hooks`: cost of hooks for an event. `prompt_audit`: cost of the prompt audit for an event
+and a record. `websockets`: cost of a message and of a connection. `journals`: cost of keeping
+streams. `cuts`: streams whose clients are cut at random and resume. `kept`: many kept streams on
+one worker. `broadcast`: latency and memory of a channel with many followers. `compression`: cost
+and savings of codings. `batching`: savings and delay of micro-batching. `holds`: how long a request
+body holds the event loop. `keys`: exactness and cost with many keys and budgets over two gateways
+and a Redis.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks import (
     counts,
     cut_streams,
     hooks,
+    instructions,
     journals,
     kept_streams,
     loop_holds,
@@ -145,6 +147,15 @@ def _counts(arguments: Namespace, _: Tools) -> Outcome:
     return {name: asdict(each) for name, each in found.items()}, said
 
 
+def _instructions(arguments: Namespace, tools: Tools) -> Outcome:
+    found = instructions.measure(tools.folder)
+    before = instructions.measure(tools.folder, arguments.against) if arguments.against else None
+    results = {
+        name: {unit: asdict(each) for unit, each in units.items()} for name, units in found.items()
+    }
+    return results, instructions.render(found, before)
+
+
 def _memory(arguments: Namespace, tools: Tools) -> Outcome:
     memory = slow_readers.measure(tools.mockllm, tools.folder, arguments.readers)
     return asdict(memory), str(memory)
@@ -250,6 +261,7 @@ BENCHMARKS: dict[str, Callable[[Namespace, Tools], Outcome]] = {
     "cost": _cost,
     "walk": _walk,
     "counts": _counts,
+    "instructions": _instructions,
     "memory": _memory,
     "costs": _costs,
     "chain": _chain,
@@ -289,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
         "--write", action="store_true", help="for report and batching: write docs/performance.md"
     )
     parser.add_argument(
-        "--against", type=Path, metavar="DIR", help="for cost: another checkout to compare with"
+        "--against", type=Path, metavar="DIR", help="for cost and instructions: another checkout"
     )
     parser.add_argument(
         "--update",

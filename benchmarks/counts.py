@@ -93,7 +93,7 @@ def count(*, whole: bool) -> Counts:
             found["packet"].append(_chat(script, counter, _JOINED)[1])
         script.run_in_loop(counter.stop)
 
-    lockstep.run(script, whole=whole)
+    lockstep.run(script, lockstep.whole if whole else lockstep.bare)
     least = {name: min(rounds, key=_sum) for name, rounds in found.items() if rounds}
     more = Counter(least.pop("packet"))
     more.subtract(least["event"])

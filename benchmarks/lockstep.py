@@ -1,8 +1,9 @@
-"""One gateway in this process, and one caller and one backend that take turns with it.
+"""Gateway in this process, with callers and a backend that take turns with it.
 
-The script (caller and backend) runs in a thread and takes the next step when the event loop has
-nothing left to do. So a request makes the same calls in the same order every time, whatever else
-the machine does, and each call belongs to one step.
+The script (callers and backend) runs in a thread and takes the next step when the event loop has
+nothing left to do. The loop is held while several connections send, and so finds all of them ready.
+So a request makes the same calls in the same order every time, whatever else the machine does, and
+each call belongs to one step.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import select
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,8 @@ _TURNS = 3
 """Turns of the loop after which nothing that a step caused is left to do."""
 _LATER_S = 0.1
 """Time in which work that was put off is done, too."""
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
+"""Longest time without an answer. Instrumented code takes some 50 times as long as usual."""
 _PLENTY = "1000000000/minute"
 
 
@@ -62,10 +65,19 @@ class Step(StrEnum):
     END = "The last bytes, and everything that is done afterwards"
 
 
-def configuration(backend: int, *, whole: bool) -> dict[str, Any]:
-    """Return one route: bare, or with a JWT, three limits, admission, a JSON access log, metrics,
-    and a trace of every request.
+def bare(_: Path, backend: int) -> str:
+    """Return one route without policies."""
+    return json.dumps(_configuration(backend, whole=False))
+
+
+def whole(_: Path, backend: int) -> str:
+    """Return one route with a JWT, three limits, admission, a JSON access log, metrics, and a trace
+    of every request.
     """
+    return json.dumps(_configuration(backend, whole=True))
+
+
+def _configuration(backend: int, *, whole: bool) -> dict[str, Any]:
     upstream: dict[str, Any] = {"endpoints": [{"url": f"http://127.0.0.1:{backend}"}]}
     route = {"name": "main", "path": "/v1/", "auth": "anonymous", "upstream": "main"}
     if not whole:
@@ -87,22 +99,29 @@ def configuration(backend: int, *, whole: bool) -> dict[str, Any]:
 
 
 class Script:
-    """Caller and backend of one gateway. Every method returns when the gateway is idle."""
+    """Callers and backend of one gateway. Every method returns when the gateway is idle. All
+    callers do the same at the same instant.
+    """
 
-    def __init__(self, port: int, backend: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, port: int, backend: socket.socket, loop: asyncio.AbstractEventLoop, callers: int
+    ) -> None:
         self._loop = loop
         self._backend = backend
-        self._caller = socket.create_connection(("127.0.0.1", port), _PATIENCE_S)
+        self._callers = [
+            socket.create_connection(("127.0.0.1", port), _PATIENCE_S) for _ in range(callers)
+        ]
         self._upstreams: list[socket.socket] = []
         self._authorization = f"Authorization: Bearer {bearer()}\r\n"
         self._woken, self._wake = os.pipe()
+        self._released, self._release = os.pipe()
 
     def close(self) -> None:
         """Close every connection."""
-        for each in (self._caller, *self._upstreams):
+        for each in (*self._callers, *self._upstreams):
             each.close()
-        os.close(self._woken)
-        os.close(self._wake)
+        for end in (self._woken, self._wake, self._released, self._release):
+            os.close(end)
 
     def run_in_loop(self, call: Callable[[], object]) -> None:
         """Run a function in the gateway's thread."""
@@ -121,82 +140,114 @@ class Script:
         time.sleep(seconds)
         self.settle()
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the loop during the block. It then finds everything at once that was sent."""
+        self._loop.call_soon_threadsafe(self._hold)
+        os.read(self._woken, 1)
+        try:
+            yield
+        finally:
+            os.write(self._release, b"x")
+
+    def _hold(self) -> None:
+        os.write(self._wake, b"x")
+        os.read(self._released, 1)
+
     def chat(
         self, events: int, step: Callable[[Step], None] = lambda _: None, *, joined: int = 1
     ) -> None:
-        """Stream one chat. `step` is called when the gateway is idle before each step. Each event
-        but the first is `joined` events in one packet.
+        """Stream one chat to each caller. `step` is called when the gateway is idle before each
+        step. Each event but the first is `joined` events in one packet.
         """
         step(Step.REQUEST)
-        upstream = self._ask(stream=True)
+        upstreams = self._ask(stream=True)
         for number in range(events):
             step(Step.EVENT if number else Step.FIRST)
             if number:
-                upstream.sendall(_chunk(_EVENT) * joined)
-                self._receive(_EVENT, joined)
+                self._answer(upstreams, _chunk(_EVENT) * joined, _EVENT, joined)
             else:
-                upstream.sendall(_STREAM_HEAD + _chunk(_EVENT))
-                self._receive(_EVENT)
+                self._answer(upstreams, _STREAM_HEAD + _chunk(_EVENT), _EVENT)
         step(Step.END)
-        upstream.sendall(_chunk(_LAST) + b"0\r\n\r\n")
-        self._receive(b"0\r\n\r\n")
+        self._answer(upstreams, _chunk(_LAST) + b"0\r\n\r\n", b"0\r\n\r\n")
 
-    def ask(self) -> None:
-        """Ask for one answer that is not a stream."""
-        upstream = self._ask(stream=False)
+    def ask(self, step: Callable[[Step], None] = lambda _: None) -> None:
+        """Ask for one answer that is not a stream, for each caller. `step` is called when the
+        gateway is idle before the request and before its answer.
+        """
+        step(Step.REQUEST)
+        upstreams = self._ask(stream=False)
+        step(Step.END)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        upstream.sendall(head % len(_ANSWER) + _ANSWER)
-        self._receive(_ANSWER)
+        self._answer(upstreams, head % len(_ANSWER) + _ANSWER, _ANSWER)
 
-    def _ask(self, *, stream: bool) -> socket.socket:
-        """Send a request. Return the connection on which the backend got it."""
+    def _ask(self, *, stream: bool) -> list[socket.socket]:
+        """Send the requests. Return the connections on which the backend got them."""
         asked = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": "x"}]}
         body = json.dumps(asked).encode()
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nUser-Agent: bench\r\n"
         head += f"Content-Type: application/json\r\n{self._authorization}"
         head += f"Content-Length: {len(body)}\r\n\r\n"
-        self._caller.sendall(head.encode() + body)
-        got = b""
-        while True:
+        with self._held():
+            for caller in self._callers:
+                caller.sendall(head.encode() + body)
+        got: dict[socket.socket, bytes] = {}
+        while len(got) < len(self._callers) or not all(map(_is_whole, got.values())):
             ready, _, _ = select.select([self._backend, *self._upstreams], [], [], _PATIENCE_S)
             if not ready:
-                raise TimeoutError("the backend got no request")
+                raise TimeoutError(f"the backend got {len(got)} requests")
             for each in ready:
                 if each is self._backend:
                     self._upstreams.append(each.accept()[0])
                     continue
-                got += each.recv(65536)
-                if _is_whole(got):
-                    self.settle()
-                    return each
+                data = each.recv(65536)
+                if not data:
+                    raise ConnectionError("the gateway closed a connection to the backend")
+                got[each] = got.get(each, b"") + data
+        self.settle()
+        return list(got)
 
-    def _receive(self, expected: bytes, times: int = 1) -> None:
-        got = b""
-        while got.count(expected) < times:
-            data = self._caller.recv(65536)
-            if not data:
-                raise ConnectionError(f"the gateway closed the connection after {got!r}")
-            got += data
-        if got.startswith(b"HTTP/1.1 ") and not got.startswith(b"HTTP/1.1 200 "):
-            raise ConnectionError(f"not answered: {got!r}")
+    def _answer(
+        self, upstreams: Sequence[socket.socket], data: bytes, expected: bytes, times: int = 1
+    ) -> None:
+        """Send data as the backend, until every caller has got what is expected, so many times."""
+        with self._held():
+            for upstream in upstreams:
+                upstream.sendall(data)
+        for caller in self._callers:
+            got = b""
+            while got.count(expected) < times:
+                more = caller.recv(65536)
+                if not more:
+                    raise ConnectionError(f"the gateway closed the connection after {got!r}")
+                got += more
+            if got.startswith(b"HTTP/1.1 ") and not got.startswith(b"HTTP/1.1 200 "):
+                raise ConnectionError(f"not answered: {got!r}")
         self.settle()
 
 
-def run(script: Callable[[Script], None], *, whole: bool) -> None:
+Document = Callable[[Path, int], str]
+"""Function that returns the text of a configuration; its arguments are the folder of the
+configuration, which has `public.pem`, and the port of the backend.
+"""
+
+
+def run(script: Callable[[Script], None], document: Document, *, callers: int = 1) -> None:
     """Run a script with a gateway that this thread serves."""
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        uvloop.run(_run(script, Path(folder), whole=whole))
+        uvloop.run(_run(script, Path(folder), document, callers))
 
 
-async def _run(script: Callable[[Script], None], folder: Path, *, whole: bool) -> None:
+async def _run(
+    script: Callable[[Script], None], folder: Path, document: Document, callers: int
+) -> None:
     (folder / "public.pem").write_bytes(public_pem())
     loop = asyncio.get_running_loop()
     with (
-        socket.create_server(("127.0.0.1", 0)) as backend,
-        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_server(("127.0.0.1", 0), backlog=callers) as backend,
+        socket.create_server(("127.0.0.1", 0), backlog=callers) as listening,
     ):
-        document = configuration(backend.getsockname()[1], whole=whole)
-        config = load_text(json.dumps(document), base=folder)
+        config = load_text(document(folder, backend.getsockname()[1]), base=folder)
         logger = make_logger(lambda _: None, level=config.telemetry.log.level, console=False)
         server = Server(config, ProcessState.begin(config, logger))
         await server.start([listening])
@@ -204,7 +255,7 @@ async def _run(script: Callable[[Script], None], folder: Path, *, whole: bool) -
             port = int(listening.getsockname()[1])
 
             def run_script() -> None:
-                made = Script(port, backend, loop)
+                made = Script(port, backend, loop, callers)
                 try:
                     script(made)
                 finally:

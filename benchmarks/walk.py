@@ -88,7 +88,7 @@ def walk(*, whole: bool) -> Walk:
         script.wait()
         script.run_in_loop(profile.stop)
 
-    lockstep.run(script, whole=whole)
+    lockstep.run(script, lockstep.whole if whole else lockstep.bare)
     return Walk(tuple(call for call in calls if (call.file, call.function) not in idle))
 
 
