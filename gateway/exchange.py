@@ -408,11 +408,16 @@ class Exchange(Facts):
         return len(self._at_end)
 
     def unwind(self, mark: int) -> None:
-        """Run and remove the callbacks registered since `mark`: their work is given up, but the
-        exchange continues. A callback that fails does not stop the others, which have slots to
-        release.
+        """Give up the attempt that was chosen, if any, and run and remove the callbacks registered
+        since `mark`; the exchange continues. A callback that fails does not stop the others, which
+        have slots to release.
         """
         callbacks = self._at_end
+        if self.attempt is not None:
+            try:
+                self.attempt.ended(self)
+            except Exception as exc:
+                self.report_fault(exc)
         while len(callbacks) > mark:
             callback = callbacks.pop()
             try:

@@ -1,24 +1,40 @@
-"""One attempt to serve a request: an endpoint, a connection to it, and the response."""
+"""One attempt to serve a request: an endpoint, a connection to it, and the response.
+
+The first attempt at a request needs no task: `begin` sends it on an idle connection, which calls
+`answered`. Everything that has to wait (a new connection, a pause, a retry, hedging, a deadline)
+is in `gateway/proxy/attempts.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from types import CoroutineType
+from typing import TYPE_CHECKING, TypeGuard, cast
+
+from aiohttp import web
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
 from gateway.exchange import Exchange
-from gateway.http.chunks import LAST_CHUNK, chunk
+from gateway.pending import Answer, Pending
+from gateway.pipeline import Result
+from gateway.proxy.health_report import report_answer, report_failure
 from gateway.proxy.request_head import Rewrite, request_head
+from gateway.proxy.upload import Upload
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
-from gateway.routing.target import Target
+from gateway.routing.target import NO_HINT, Target, no_hint
+from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.reader import FutureReader, HeadReader
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.speed import Speed
+
+if TYPE_CHECKING:
+    from gateway.telemetry.traces.recording import Trace
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -32,43 +48,62 @@ class SendOptions:
     reader: BodyReader
 
 
-class Sending(Protocol):
-    """The request to send, the same for every attempt."""
-
-    request: Request
-    target: Target
-    body: bytes | None
-    streamed: bool
-    """True if the body is not in memory: it is sent while it arrives, so it can be sent only
-    once.
-    """
-    options: SendOptions
-    rewrite: Rewrite | None
-    """Path and headers that replace the client's own, for a translated request."""
-
-    def uploaded(self) -> None:
-        """Note that the request body has been sent completely."""
+Finish = Callable[[Request, UpstreamResponse], Result]
+"""Function that makes the response for the client from the one that was chosen."""
 
 
-class Attempt:
+class Attempt(Pending):
     """At most one request to one endpoint. It occupies the endpoint until `abandon` or `ended`."""
 
     __slots__ = (
+        "_again",
+        "_connection",
         "_let_go",
-        "_sending",
-        "_upload",
         "began_at",
         "begun",
+        "body",
         "endpoint",
+        "finish",
         "load",
         "number",
+        "options",
         "response",
+        "rewrite",
         "sent_at",
         "status",
+        "target",
+        "tried",
+        "turn",
+        "upload",
     )
 
-    def __init__(self, sending: Sending, endpoint: Endpoint) -> None:
+    finish: Finish
+    _again: Again
+
+    def __init__(
+        self,
+        request: Request,
+        target: Target,
+        endpoint: Endpoint,
+        body: bytes | None,
+        options: SendOptions,
+        tried: Sequence[Endpoint] = (),
+        rewrite: Rewrite | None = None,
+        upload: Upload | None = None,
+        turn: asyncio.Future[None] | None = None,
+    ) -> None:
+        """`tried` are the endpoints that need not be asked next. `upload` sends a body that is not
+        in memory. `turn` is that of a request that tries whether its backend has started.
+        """
+        self.request = request
+        self.target = target
         self.endpoint = endpoint
+        self.body = body
+        self.options = options
+        self.tried = tried
+        self.rewrite = rewrite
+        self.upload = upload
+        self.turn = turn
         self.load = endpoint.in_flight
         """Requests in flight at the endpoint, including this one."""
         self.begun = False
@@ -83,9 +118,112 @@ class Attempt:
         """Time at which the attempt began, if the request is traced."""
         self.sent_at = 0.0
         """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
-        self._sending = sending
-        self._upload: asyncio.Task[None] | None = None
+        self._connection: UpstreamConnection | None = None
+        """Connection on which `begin` has sent the request, until the response head arrives."""
         self._let_go = False
+
+    # -- the first attempt -----------------------------------------------------------------
+
+    def begin(self, finish: Finish, again: Again) -> bool:
+        """Send the request, and deliver what `finish` makes of the response. Return False if no
+        connection is idle. `again` sends the request again.
+        """
+        connection = self.endpoint.pool.take_idle()
+        if connection is None:
+            return False
+        self.finish = finish
+        self._again = again
+        self._connection = connection
+        self.enter()
+        try:
+            self.send(
+                connection,
+                self,
+                self.first_byte_s(self.target.upstream.options.retries.attempts),
+            )
+        except BaseException:
+            self.abandon()
+            raise
+        return True
+
+    def answered(self, response: UpstreamResponse) -> None:
+        """Deliver the response, or have the request sent again."""
+        request = self.request
+        self._connection = None
+        self.response = response
+        status = self.status = response.head.status
+        try:
+            self.report(response)
+            if status >= 400 and (sending := self._again(self, None)) is not None:
+                request.client.work(sending)
+                return
+            self.choose(response)
+            answer = self.finish(request, response)
+        except Exception as exc:
+            self.then(request, exc)
+            return
+        # An instance check of aiohttp's abstract response class takes longer.
+        if type(answer) is CoroutineType:
+            request.client.work(self.deliver(answer))
+        else:
+            self.then(request, cast(web.StreamResponse, answer))
+
+    def failed(self, error: GatewayError) -> None:
+        """Deliver the error, or have the request sent again."""
+        request = self.request
+        self._connection = None
+        try:
+            sending = self._again(self, error)
+            assert sending is not None
+        except Exception as exc:
+            self.then(request, exc)
+        else:
+            request.client.work(sending)
+
+    def cancel(self) -> None:
+        """Give up: nobody waits for the answer."""
+        connection = self._connection
+        if connection is not None:
+            self._connection = None
+            connection.abandon(self)
+            self.report_failure(asyncio.CancelledError())
+
+    async def deliver(self, waiting: Awaitable[web.StreamResponse]) -> None:
+        """Deliver a response that has to be waited for."""
+        answer: Answer
+        try:
+            answer = await waiting
+        except Exception as exc:
+            answer = exc
+        self.then(self.request, answer)
+
+    # -- any attempt -----------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Count the attempt: it begins."""
+        exchange = self.request.exchange
+        exchange.attempts += 1
+        self.number = exchange.attempts
+        exchange.endpoint = self.endpoint.key
+        if exchange.trace is not None:
+            self.began_at = time.perf_counter()
+
+    def first_byte_s(self, left: int) -> float:
+        """Return the first-byte timeout in seconds: a shorter one if another endpoint may be asked
+        after this one. `left` is the number of retries that are left.
+        """
+        upstream, first_byte_s = self.target.upstream, self.target.timeouts.first_byte_s
+        per_try_s = upstream.options.retries.per_try_s
+        if per_try_s is None:
+            return first_byte_s
+        latest = upstream.latest
+        follows = (
+            self.is_repeatable
+            and left > 0
+            and latest.budget.balance >= 1.0
+            and latest.has_other([*self.tried, self.endpoint])
+        )
+        return min(first_byte_s, per_try_s) if follows else first_byte_s
 
     async def run(
         self, connect_s: float, first_byte_s: float, *, fresh: bool = False
@@ -111,8 +249,16 @@ class Attempt:
                 connection.abandon(reader)
                 raise
             else:
-                self.take(response)
+                self.response = response
+                self.status = response.head.status
                 return response
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True if the request may be sent again after it has been sent once."""
+        return self.upload is None and (
+            self.target.upstream.options.retries.post or self.request.exchange.method in IDEMPOTENT
+        )
 
     @property
     def may_have_met_a_closing_connection(self) -> bool:
@@ -121,25 +267,18 @@ class Attempt:
         The server may have been closing it when we took it. Nothing tells whether it saw the
         request, so only idempotent requests are repeated.
         """
-        sending = self._sending
-        return not sending.streamed and sending.request.method in IDEMPOTENT
-
-    def take(self, response: UpstreamResponse) -> None:
-        """Note the response: its head has arrived."""
-        self.response = response
-        self.status = response.head.status
+        return self.upload is None and self.request.method in IDEMPOTENT
 
     def send(self, connection: UpstreamConnection, reader: HeadReader, first_byte_s: float) -> None:
         """Send the request on this connection; its response goes to `reader`."""
-        sending = self._sending
-        request, body, streamed = sending.request, sending.body, sending.streamed
+        request, target, upload = self.request, self.target, self.upload
         data = request_head(
             request,
-            sending.target,
+            target,
             self.endpoint,
-            body,
-            sending.options.strip,
-            sending.rewrite,
+            self.body,
+            self.options.strip,
+            self.rewrite,
             self.number,
         )
         self.sent_at = time.perf_counter()
@@ -148,70 +287,50 @@ class Attempt:
             data,
             reader,
             first_byte_s,
-            sending.target.timeouts.idle_s,
-            not streamed,
+            target.timeouts.idle_s,
+            upload is None,
             exchange.method == "HEAD",
             exchange.session is not None,
         )
-        if streamed:
-            # The upload may continue while the response arrives; it never outlives the exchange.
-            self._upload = asyncio.create_task(self._send_body(connection, first_byte_s))
+        if upload is not None:
+            upload.begin(connection, first_byte_s, self)
 
-    async def _send_body(self, connection: UpstreamConnection, first_byte_s: float) -> None:
-        sending = self._sending
-        request, options = sending.request, sending.options
-        chunked = request.content_length is None
-        try:
-            async for piece in options.reader.pieces(request):
-                connection.send_body(chunk(piece) if chunked else piece)
-                await connection.drain()
-        except GatewayError as exc:
-            connection.fail(exc)
-        else:
-            if chunked:
-                connection.send_body(LAST_CHUNK)
-            connection.body_sent(first_byte_s)
-            sending.uploaded()
-            # The time of the upload says nothing about the endpoint.
-            self.sent_at = time.perf_counter()
+    # -- what is learnt of it --------------------------------------------------------------
 
-    def let_body_go(self) -> None:
-        """Release the request body: it will not be sent again."""
-        self._sending.body = None
+    def report(self, response: UpstreamResponse) -> None:
+        """Tell health tracking and the trace of the response head."""
+        trace = self.request.exchange.trace
+        if trace is not None:
+            self.tell(trace, "")
+        upstream = self.target.upstream
+        if (
+            self.status >= 400
+            or response.head.tells_quota
+            or not upstream.is_plain
+            or upstream.waking is not None
+        ):
+            report_answer(self, response.head)
 
-    def abandon(self) -> None:
-        """Give up the attempt: cancel the upload, drop the response, release the endpoint."""
-        if self._let_go:
-            return
-        self._let_go = True
-        if self._upload is not None:
-            self._upload.cancel()
-        if self.response is not None:
-            self.response.abort()
-        self._sending.target.upstream.release(self.endpoint, begun=self.begun)
-
-    def lost(self, error: GatewayError) -> None:
-        """Count a failure of the endpoint: its response broke off, and another one replaces it."""
-        if not self._let_go:
-            self._sending.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
-            self.abandon()
-
-    def ended(self, exchange: Exchange) -> None:
-        """Release the endpoint and record its success or failure: the exchange ended, or uses
-        another response.
+    def report_failure(self, error: BaseException) -> None:
+        """Tell health tracking and the trace that there is no response, and release the
+        endpoint.
         """
-        if self._let_go:
-            return
-        if self._sending.target.measures:
-            self._measure_tokens(exchange)
-        response = self.response
-        error = response.error if response is not None else None
-        if error is not None and is_fault(error):
-            self.lost(error)
-        else:
-            self.abandon()
-            if self.status < 500:
-                self._sending.target.upstream.succeeded(self.endpoint)
+        trace = self.request.exchange.trace
+        if trace is not None:
+            self.tell(trace, error.code if isinstance(error, GatewayError) else "cancelled")
+        self.abandon()
+        report_failure(self, error, fault=is_fault(error))
+
+    def tell(self, trace: Trace, outcome: str) -> None:
+        """Record in the trace an attempt that has a response head or failed. `outcome` is the error
+        code.
+        """
+        target, exchange, endpoint = self.target, self.request.exchange, self.endpoint
+        model = target.rename_to or exchange.served or exchange.model
+        now, name = time.perf_counter(), target.upstream.name
+        trace.attempts += (
+            (self.number, self.began_at, now, endpoint.url, name, model, self.status, outcome),
+        )
 
     def began(self, at: float) -> None:
         """Report the time to first byte to the upstream: the first byte of the body went to the
@@ -220,23 +339,71 @@ class Attempt:
         if self._let_go or self.begun:
             return
         self.begun = True
-        sending = self._sending
-        exchange = sending.request.exchange
-        if sending.target.measures and exchange.streamed and self.status == 200:
-            self._measure(exchange, at)
-        sending.target.upstream.began(
+        exchange, target = self.request.exchange, self.target
+        streamed = exchange.streamed and self.status == 200
+        if target.measures and streamed:
+            for speed in self._speeds(exchange):
+                speed.first_token.add(at - self.sent_at, time.monotonic())
+        target.upstream.began(
             self.endpoint,
             at - self.sent_at,
-            streamed=exchange.streamed and self.status == 200,
+            streamed=streamed,
             load=self.load,
             size=exchange.bytes_in,
-            model=sending.target.rename_to or exchange.served or exchange.model,
+            model=target.rename_to or exchange.served or exchange.model,
         )
 
-    def _measure(self, exchange: Exchange, at: float) -> None:
-        """Record the time to first byte for balancers that compare it."""
-        for speed in self._speeds(exchange):
-            speed.first_token.add(at - self.sent_at, time.monotonic())
+    # -- the chosen response, and the end --------------------------------------------------
+
+    def choose(self, response: UpstreamResponse) -> None:
+        """Make this response the answer of the exchange, which releases the endpoint at its end."""
+        exchange, target = self.request.exchange, self.target
+        exchange.endpoint = self.endpoint.key
+        before = exchange.attempt
+        if before is not None:
+            before.ended(exchange)
+        exchange.attempt = self
+        if self.status < 400 and (target.measures or not target.upstream.is_plain):
+            exchange.on_first_byte = self.began
+
+    def let_body_go(self) -> None:
+        """Release the request body: it will not be sent again."""
+        self.body = None
+
+    def abandon(self) -> None:
+        """Give up the attempt: cancel the upload, drop the response, release the endpoint."""
+        if not self._let_go:
+            self._release(succeeded=False)
+
+    def lost(self, error: GatewayError) -> None:
+        """Count a failure of the endpoint: its response broke off, and another one replaces it."""
+        if not self._let_go:
+            self.target.upstream.failed(self.endpoint, f"broke off: {error.code}")
+            self._release(succeeded=False)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Release the endpoint and record its success or failure: the exchange ended, or uses
+        another response.
+        """
+        if self._let_go:
+            return
+        if self.target.measures:
+            self._measure_tokens(exchange)
+        response = self.response
+        error = response.error if response is not None else None
+        if error is not None and is_fault(error):
+            self.lost(error)
+        else:
+            self._release(succeeded=self.status < 500)
+
+    def _release(self, *, succeeded: bool) -> None:
+        self._let_go = True
+        if self.upload is not None:
+            self.upload.cancel()
+        response = self.response
+        if response is not None and not response.complete:
+            response.abort()
+        self.target.upstream.release(self.endpoint, begun=self.begun, succeeded=succeeded)
 
     def _measure_tokens(self, exchange: Exchange) -> None:
         """Record the time for each token after the first."""
@@ -251,6 +418,52 @@ class Attempt:
         assignment = exchange.assignment
         own = self.endpoint.speed
         return [own] if assignment is None else [own, assignment.deployment.speed]
+
+
+Again = Callable[[Attempt, GatewayError | None], Coroutine[None, None, None] | None]
+"""Function that returns what sends a request again, because of the error of its first attempt or of
+its response. It raises the error, or returns None for a response, if the request is not sent again.
+"""
+
+
+def first_attempt(
+    request: Request, target: Target, body: bytes | None, options: SendOptions
+) -> Attempt | None:
+    """Return the first attempt at a request, at an endpoint that has room now. None if something
+    besides the response has to be waited for.
+    """
+    upstream, exchange = target.upstream, request.exchange
+    retries, waking = upstream.options.retries, upstream.waking
+    if (
+        exchange.deadline is not None
+        # A response whose body has not begun may be dropped for another one.
+        or retries.post
+        or (retries.hedge and exchange.method in IDEMPOTENT)
+        or (waking is not None and waking.is_waking)
+    ):
+        return None
+    lacking = without_model(target, exchange) if upstream.lacking else ()
+    endpoint = upstream.acquire_now(hint_of(target, request, body), lacking)
+    if endpoint is None:
+        return None
+    upstream.budget.deposit()
+    upload = None
+    if body is None and request.body_exists:
+        upload = Upload(request, options.reader, upstream)
+    return Attempt(request, target, endpoint, body, options, lacking, upload=upload)
+
+
+def hint_of(target: Target, request: Request, body: bytes | None) -> Hint:
+    """Return what the balancer is told about a request."""
+    if target.hint is no_hint:
+        return NO_HINT
+    return target.hint(request.exchange, request.headers, body)
+
+
+def without_model(target: Target, exchange: Exchange) -> tuple[Endpoint, ...]:
+    """Return the endpoints that do not have the model, so that they are not asked."""
+    name = target.rename_to or exchange.served or exchange.model
+    return target.upstream.latest.lacking.get(name or "", ())
 
 
 def is_fault(error: BaseException) -> TypeGuard[UpstreamError]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,8 +19,8 @@ from gateway.hooks.answers import AnswerHooks
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
-from gateway.proxy.attempt import SendOptions
-from gateway.proxy.attempts import Attempts, Finish
+from gateway.proxy.attempt import Finish, SendOptions, first_attempt
+from gateway.proxy.attempts import Attempts, connected, send_again
 from gateway.proxy.continuation import Continuation, continuation_of
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.event_batch import BatchOptions
@@ -103,8 +103,12 @@ class Forward:
             body, asks = asking_body(exchange, target, body)
             if asks:
                 finish = self._relayed_if_usage_may_be_asked
-        attempts = Attempts(request, target, body, sending, finish=finish)
-        return attempts if attempts.begin() else _sent(attempts, finish)
+        first = first_attempt(request, target, body, sending)
+        if first is not None and first.begin(finish, send_again):
+            return first
+        if first is not None:
+            return _finished(request, connected(first), finish)
+        return _finished(request, Attempts(request, target, body, sending).send(), finish)
 
     async def _continued(
         self, request: Request, target: Target, unfinished: UnfinishedAnswer
@@ -222,9 +226,10 @@ class Forward:
         )
 
 
-async def _sent(attempts: Attempts, finish: Finish) -> web.StreamResponse:
-    response = await attempts.send()
-    return await _response(finish(attempts.request, response))
+async def _finished(
+    request: Request, response: Awaitable[UpstreamResponse], finish: Finish
+) -> web.StreamResponse:
+    return await _response(finish(request, await response))
 
 
 async def _response(result: Result) -> web.StreamResponse:

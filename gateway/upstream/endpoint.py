@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import KW_ONLY, dataclass, field
 
 from gateway.upstream.health import Health
@@ -51,8 +51,10 @@ class Endpoint:
     """Cost relative to others: endpoints of an upstream cost the same."""
     progress_at: float = field(default=float("-inf"), init=False)
     """Time of the last begin or end of a response, in seconds of the upstream's clock."""
+    waiting: Collection[object] = field(default=(), init=False)
+    """Requests that wait until an endpoint of the upstream has room."""
     freed: Callable[[], None] = field(default=_nobody, init=False)
-    """Called when the endpoint has room again."""
+    """Called when the endpoint has room again, if requests are `waiting`."""
 
     def __post_init__(self) -> None:
         self.weight = float(self.full_weight)

@@ -75,7 +75,7 @@ class Health:
         self._phase = _Phase.CLOSED
         self._until = 0.0
         """Time at which the phase ends by itself."""
-        self._streak = 0
+        self.streak = 0
         """Consecutive failures; while half-open, consecutive successes."""
         self._cool_until = 0.0
         self._drained = False
@@ -118,7 +118,7 @@ class Health:
         if state is EndpointState.COOLING:
             return f"asked for a pause; {self._cool_until - now:.0f} s left"
         if self.failing:
-            return f"failed {self._streak} times in a row; stays since too many are out"
+            return f"failed {self.streak} times in a row; stays since too many are out"
         return self.reason if state in (EndpointState.PROBING, EndpointState.WARMING) else ""
 
     def share(self, now: float) -> float:
@@ -134,15 +134,15 @@ class Health:
     def failing(self) -> bool:
         """True if it should be ejected for failures, but too many endpoints are already ejected."""
         counts = self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING
-        return counts and self._streak >= self.options.failures
+        return counts and self.streak >= self.options.failures
 
     def succeeded(self) -> bool:
         """Record that an answer is complete. Return True if this ended `failing`."""
-        if not self._streak:
+        if not self.streak:
             return False
         was_failing = self.failing
         if self._phase is _Phase.CLOSED or self._phase is _Phase.WARMING:
-            self._streak = 0
+            self.streak = 0
         return was_failing
 
     def answered(self, now: float) -> bool:
@@ -152,8 +152,8 @@ class Health:
         self._pass_time(now)
         if self._phase is not _Phase.HALF_OPEN:
             return False  # the request was sent before the ejection
-        self._streak += 1
-        if self._streak < self.options.successes:
+        self.streak += 1
+        if self.streak < self.options.successes:
             return False
         self._let_in(now)
         return True
@@ -162,12 +162,12 @@ class Health:
         """Record a missing answer or server error. Return True if an ejection is due."""
         self._pass_time(now)
         if self._phase is _Phase.HALF_OPEN:
-            self._streak = 0
+            self.streak = 0
             return True
         if self._phase is _Phase.OPEN:
             return False
-        self._streak += 1
-        return self._streak >= self.options.failures
+        self.streak += 1
+        return self.streak >= self.options.failures
 
     def eject(self, now: float, reason: str, *, slow: bool = False) -> None:
         """Eject the endpoint, each time for longer. `slow`: for slowness, not for errors."""
@@ -176,7 +176,7 @@ class Health:
         self.ejections += 1
         self.reason = reason
         self.slow = slow
-        self._streak = 0
+        self.streak = 0
         self._phase = _Phase.OPEN
         length_s = min(self.options.base_s * self.ejections, self.options.longest_s)
         self._until = now + length_s
@@ -221,7 +221,7 @@ class Health:
     # -- transitions -----------------------------------------------------------------------
 
     def _let_in(self, now: float) -> None:
-        self._streak = 0
+        self.streak = 0
         slow_start_s = self.options.slow_start_s
         self._phase = _Phase.WARMING if slow_start_s else _Phase.CLOSED
         self._until = now + slow_start_s
@@ -235,7 +235,7 @@ class Health:
             return
         if self._phase is _Phase.OPEN:
             self._phase = _Phase.HALF_OPEN
-            self._streak = 0
+            self.streak = 0
         elif self._phase is _Phase.WARMING:
             self._phase = _Phase.CLOSED
             self.reason = ""

@@ -80,6 +80,10 @@ class Upstream:
         """The endpoint, if there is exactly one and it is healthy."""
         self.waking: Waking | None = None
         """Wait for its start; None if it does not scale from zero."""
+        self.is_plain = False
+        """True if a good answer teaches nothing, so that it need not be reported: there is one
+        endpoint, it is healthy, and nobody asks how soon it answers.
+        """
         self.successor: Upstream | None = None
         """The upstream that has taken over the endpoints after a reload."""
         self.on_update: list[Callable[[], None]] = []
@@ -115,11 +119,6 @@ class Upstream:
         while upstream.successor is not None:
             upstream = upstream.successor
         return upstream
-
-    @property
-    def asks_how_soon(self) -> bool:
-        """True if the times to first byte are used, so that callers have to report them."""
-        return self._only is None or self.options.retries.hedge
 
     @property
     def wait_for_start_s(self) -> float:
@@ -187,8 +186,10 @@ class Upstream:
             endpoint.in_flight += 1
         return endpoint
 
-    def release(self, endpoint: Endpoint, *, begun: bool = False) -> None:
-        """Take back an endpoint after its request has ended. `begun`: `began` was called for it."""
+    def release(self, endpoint: Endpoint, *, begun: bool = False, succeeded: bool = False) -> None:
+        """Take back an endpoint after its request has ended. `begun`: `began` was called for it.
+        `succeeded`: its answer is complete.
+        """
         endpoint.in_flight -= 1
         if begun:
             endpoint.begun -= 1
@@ -196,7 +197,10 @@ class Upstream:
             endpoint.progress_at = self._now()
         if endpoint.carried > endpoint.in_flight:
             endpoint.carried = endpoint.in_flight
-        endpoint.freed()
+        if endpoint.waiting:
+            endpoint.freed()
+        if succeeded and endpoint.health.streak and endpoint.health.succeeded():
+            self.latest._look()
 
     def has_other(self, tried: Sequence[Endpoint]) -> bool:
         """True if an endpoint that was not tried is in service and has room."""
@@ -343,11 +347,6 @@ class Upstream:
         if endpoint.health.answered(self._now()):
             self.latest._look()
 
-    def succeeded(self, endpoint: Endpoint) -> None:
-        """Record that an answer is complete."""
-        if endpoint.health.succeeded():
-            self.latest._look()
-
     def began(
         self,
         endpoint: Endpoint,
@@ -449,7 +448,7 @@ class Upstream:
         gone = set(self.endpoints) - set(endpoints)
         self.endpoints = tuple(endpoints)
         for endpoint in endpoints:
-            endpoint.freed = self._hand_out
+            endpoint.freed, endpoint.waiting = self._hand_out, self._waiting
         for endpoint in gone:
             endpoint.pool.close()
         if self._slowness is not None:
@@ -471,6 +470,7 @@ class Upstream:
         else:
             endpoints = self._matched(other)
         other.successor = self
+        other.is_plain = False
         if other.options.balance == self.options.balance:
             self._balancer = other._balancer
         self._waiting = other._waiting
@@ -554,6 +554,7 @@ class Upstream:
         self._siblings.clear()
         healthy = len(states) == 1 and EndpointState.HEALTHY in states.values()
         self._only = self.endpoints[0] if healthy else None
+        self.is_plain = healthy and not self.options.retries.hedge
         self._hand_out()
 
     def start(self) -> None:

@@ -133,8 +133,7 @@ class World:
                 tell()
             server.busy -= 1
             self.answered += 1
-            upstream.release(endpoint, begun=True)
-            upstream.succeeded(endpoint)
+            upstream.release(endpoint, begun=True, succeeded=True)
             if server.queue:
                 server.queue.popleft()()
 

@@ -443,7 +443,8 @@ async def test_panic_counts_those_that_would_be_out_if_not_too_many_were() -> No
     assert one.state(b) is EndpointState.HEALTHY  # one may be out
     assert one.why(b) == "failed 5 times in a row; stays since too many are out"
     assert await reached(one) == {a, b}
-    one.succeeded(b)
+    b.in_flight += 1
+    one.release(b, succeeded=True)
     panicking.append(one.panicking)
     assert panicking == [False, True, False]
 
