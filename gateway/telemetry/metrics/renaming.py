@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from gateway.telemetry.metrics.instruments import RENAMED, Instrument
+from gateway.telemetry.metrics.instruments import OPERATION_DURATION, TOKEN_USAGE, Instrument
 from gateway.telemetry.metrics.merge import Value
 from gateway.telemetry.metrics.registry import Labels
 
+RENAMED: Mapping[str, tuple[str, str]] = {
+    OPERATION_DURATION.name: (
+        "gen_ai_client_inference_duration_seconds",
+        "gen_ai.client.inference.duration",
+    ),
+    f"{TOKEN_USAGE.name}/input": (
+        "gen_ai_client_inference_operation_input_tokens",
+        "gen_ai.client.inference.operation.input_tokens",
+    ),
+    f"{TOKEN_USAGE.name}/output": (
+        "gen_ai_client_inference_operation_output_tokens",
+        "gen_ai.client.inference.operation.output_tokens",
+    ),
+}
+"""Names in the GenAI conventions' own repository. Token usage is split by the type of token."""
 _TYPE = "gen_ai_token_type"
 _Found = tuple[Instrument, dict[Labels, Value]]
 

@@ -9,6 +9,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics, http_metrics
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
 
+from gateway.telemetry.metrics import instruments
 from gateway.telemetry.metrics.instruments import ALL, ATTRIBUTES, Instrument, InstrumentKind
 
 CONVENTIONAL = [one for one in ALL.values() if one.name.startswith(("http_", "gen_ai_"))]
@@ -48,3 +49,10 @@ def test_rows_are_whole(one: Instrument) -> None:
     assert list(one.buckets) == sorted(set(one.buckets))
     assert bool(one.buckets) == (one.kind is InstrumentKind.HISTOGRAM)
     assert all(re.fullmatch(r"[a-z_]+", label) and label != "le" for label in one.labels)
+
+
+def test_every_row_has_a_name_in_the_code() -> None:
+    named = [one for one in vars(instruments).values() if isinstance(one, Instrument)]
+    assert sorted(one.name for one in named) == sorted(ALL)
+    rows = instruments.PAGE.partition("\n## Buckets")[0].count("\n| `")
+    assert len(ALL) == rows

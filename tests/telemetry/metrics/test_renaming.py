@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.telemetry.metrics.instruments import OPERATION_DURATION, RENAMED, REQUESTS, TOKEN_USAGE
+from gateway.telemetry.metrics.instruments import OPERATION_DURATION, REQUESTS, TOKEN_USAGE
 from gateway.telemetry.metrics.merge import Value
 from gateway.telemetry.metrics.registry import Labels
-from gateway.telemetry.metrics.renaming import renamed
+from gateway.telemetry.metrics.renaming import RENAMED, renamed
 
 Series = dict[Labels, Value]
 
