@@ -88,7 +88,7 @@ class WorkerApi:
                 "reloads": server.reloads,
                 "requests": server.state.overload.requests,
                 "connections": server.listener.open_connections,
-                "streams": server.listener.turns.streams,
+                "streams": server.listener.streams,
                 "refused": server.state.overload.refused + server.state.bodies.refused,
                 "kept_streams": len(server.runtime.streams),
                 "kept_stream_bytes": server.runtime.streams.size_bytes,

@@ -39,6 +39,8 @@ class AnsweringRules(ClosingRules, Protocol):
     draining: bool
     cutting: bool
     turns: Turns
+    streams: int
+    """Number of response bodies being sent."""
 
     def kept(self, exchange: Exchange) -> None:
         """Track an exchange that continues without its client."""
@@ -107,7 +109,7 @@ class AnsweringConnection(ClosingConnection):
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""
         if self.writer is None:
-            self._listener.turns.streams += 1
+            self._listener.streams += 1
         self.writer = writer
         exchange = self.exchange
         if exchange is not None and exchange.expires_at is not None:
@@ -119,7 +121,7 @@ class AnsweringConnection(ClosingConnection):
     def detach(self) -> None:
         """Stop telling the writer: the body has ended."""
         if self.writer is not None:
-            self._listener.turns.streams -= 1
+            self._listener.streams -= 1
             self.writer = None
             self._stop_expiry()
 

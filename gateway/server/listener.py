@@ -38,6 +38,8 @@ class Listener:
         self.overload = runtime.overload
         self.turns = Turns(loop)
         """Pacing of requests that arrive at the same time."""
+        self.streams = 0
+        """Number of response bodies being sent."""
         self.backlog = Backlog(loop)
         """Work that connections leave to later turns of the event loop."""
         self.draining = False

@@ -1,4 +1,4 @@
-"""A few beginnings in each turn of the event loop."""
+"""Beginnings of requests in each turn of the event loop, by a clock that only they move."""
 
 from __future__ import annotations
 
@@ -7,55 +7,91 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import ALONE, BESIDE_STREAMS, Turns
+from gateway.server.turns import TURN_S, Turns
+
+
+class Crowd:
+    """Requests that each take some time to begin."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.turns = Turns(asyncio.get_running_loop(), lambda: self.now_s)
+        self.begun: list[str] = []
+
+    def arrives(self, name: str, owner: str | None = None, *, takes_s: float = 0.0) -> None:
+        def begin() -> None:
+            self.begun.append(name)
+            self.now_s += takes_s
+
+        self.turns.take(begin, name if owner is None else owner)
+
+    async def begun_in_each_turn(self, count: int) -> list[int]:
+        """Let the loop turn until so many have begun. Return how many began before, and in each
+        turn.
+        """
+        seen = [0, len(self.begun)]
+        while len(self.begun) < count:
+            await asyncio.sleep(0)
+            seen.append(len(self.begun))
+        return [b - a for a, b in itertools.pairwise(seen)]
 
 
 @pytest.fixture
-async def turns() -> Turns:
-    return Turns(asyncio.get_running_loop())
+async def crowd() -> Crowd:
+    return Crowd()
 
 
-async def begun_in_each_turn(turns: Turns, count: int) -> list[int]:
-    """How many of a crowd begin at once, and then in each turn; all in their order."""
-    begun: list[int] = []
-    for number in range(count):
-        turns.take(lambda number=number: begun.append(number), number)  # type: ignore[misc]
-    seen = [0, len(begun)]
-    while len(begun) < count:
-        await asyncio.sleep(0)
-        seen.append(len(begun))
-    assert begun == list(range(count))
-    return [b - a for a, b in itertools.pairwise(seen)]
+async def test_one_begins_at_once(crowd: Crowd) -> None:
+    crowd.arrives("one")
+    assert crowd.begun == ["one"]
 
 
-async def test_one_begins_at_once(turns: Turns) -> None:
-    assert await begun_in_each_turn(turns, 1) == [1]
+async def test_requests_begin_for_some_time_of_each_turn(crowd: Crowd) -> None:
+    for number in range(20):
+        crowd.arrives(str(number), takes_s=TURN_S / 4.5)
+    assert await crowd.begun_in_each_turn(20) == [5, 5, 5, 5]
+    assert crowd.begun == [str(number) for number in range(20)], "in the order of arrival"
 
 
-async def test_a_crowd_begins_some_at_a_time(turns: Turns) -> None:
-    assert max(await begun_in_each_turn(turns, 10 * ALONE)) == ALONE
+async def test_one_begins_in_each_turn_however_long_it_takes(crowd: Crowd) -> None:
+    for number in range(4):
+        crowd.arrives(str(number), takes_s=10 * TURN_S)
+    assert await crowd.begun_in_each_turn(4) == [1, 1, 1, 1]
 
 
-async def test_beside_streams_it_begins_fewer_at_a_time(turns: Turns) -> None:
-    turns.streams = 1
-    first, *later = await begun_in_each_turn(turns, 10 * ALONE)
-    assert first == ALONE, "what was free before the streams came"
-    assert max(later) == BESIDE_STREAMS
+async def test_other_work_of_a_turn_uses_its_time(crowd: Crowd) -> None:
+    crowd.arrives("first")
+    crowd.now_s += 2 * TURN_S  # events of streams, for instance
+    crowd.arrives("second")
+    assert crowd.begun == ["first"]
+    assert await crowd.begun_in_each_turn(2) == [1, 1]
 
 
-async def test_after_a_crowd_one_begins_at_once_again(turns: Turns) -> None:
-    await begun_in_each_turn(turns, 100)
+async def test_a_request_does_not_overtake_one_that_waits(crowd: Crowd) -> None:
+    for name in ("first", "second", "third"):
+        crowd.arrives(name, takes_s=2 * TURN_S)
+    await asyncio.sleep(0)
+    crowd.now_s -= 2 * TURN_S  # there is time left
+    crowd.arrives("last")
+    assert crowd.begun == ["first", "second"]
+    await crowd.begun_in_each_turn(4)
+    assert crowd.begun == ["first", "second", "third", "last"]
+
+
+async def test_after_a_crowd_one_begins_at_once_again(crowd: Crowd) -> None:
+    for number in range(100):
+        crowd.arrives(str(number), takes_s=TURN_S / 3)
+    await crowd.begun_in_each_turn(100)
     for _ in range(3):
         await asyncio.sleep(0)
-    assert await begun_in_each_turn(turns, 1) == [1]
+    crowd.arrives("late")
+    assert crowd.begun[-1] == "late"
 
 
-async def test_clients_that_wait_take_turns_however_much_each_of_them_begins(turns: Turns) -> None:
-    begun: list[str] = []
-    for number in range(ALONE + 40):  # those that begin at once, and 40 that wait
-        turns.take(lambda: begun.append("crowd"), "one" if number >= ALONE else number)
-    turns.take(lambda: begun.append("alone"), "other")
+async def test_clients_that_wait_take_turns_however_much_each_of_them_begins(crowd: Crowd) -> None:
+    crowd.arrives("first", takes_s=2 * TURN_S)
     for _ in range(40):
-        await asyncio.sleep(0)
-    assert begun.index("alone") == ALONE + 1
-    assert len(begun) == ALONE + 41
+        crowd.arrives("crowd", "one", takes_s=TURN_S / 4)
+    crowd.arrives("alone", "other", takes_s=TURN_S / 4)
+    await crowd.begun_in_each_turn(42)
+    assert crowd.begun.index("alone") == 2
