@@ -7,7 +7,7 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import add_config_option
 from gateway.cli.failures import EXIT_CANNOT_DO, EXIT_OK, WrongUsage
 from gateway.config import load_for_command, models
 from gateway.telemetry.alerts.delivery import DeliveryFailed, deliver
@@ -15,10 +15,9 @@ from gateway.telemetry.alerts.event import AlertEvent, AlertKind
 from gateway.wiring.alerts import alert_target
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway alerts`."""
-    alerts = commands.add_parser("alerts", help="send a test event to the webhooks of `alerts`")
-    below = alerts.add_subparsers(metavar="COMMAND", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway alerts`."""
+    below = parser.add_subparsers(metavar="COMMAND", required=True)
     parser = below.add_parser("test", help="send a test event, and print what each answers")
     parser.add_argument("name", nargs="?", help="one alert only; default: all")
     add_config_option(parser)

@@ -8,7 +8,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from gateway.cli.config_file import Commands, add_config_file, build, config_file, load_given
+from gateway.cli.build import build
+from gateway.cli.config_file import add_config_file, config_file, load_given
 from gateway.cli.doctor.finding import CheckResult, worst
 from gateway.cli.doctor.model_lists import model_findings
 from gateway.cli.doctor.upstreams import endpoint_findings
@@ -18,15 +19,13 @@ from gateway.config.problems import ConfigPath, dotted, in_order
 from gateway.config.secret_sources import SecretReading
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway check`."""
-    parser = commands.add_parser(
-        "check",
-        help="validate a file; print every problem",
-        description="Finds everything that would keep `serve` from starting. Each problem is one "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway check`."""
+    parser.description = (
+        "Finds everything that would keep `serve` from starting. Each problem is one "
         "line: its place, what is wrong, and what is right. Secrets and plug-ins are loaded, too: "
         "--offline reads no secrets, for a check where there are none. Backends are asked with "
-        "--live only.",
+        "--live only."
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a problem, on stdout")

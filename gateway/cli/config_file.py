@@ -1,4 +1,4 @@
-"""Configuration file of a command: the option that names it, and what is built from it."""
+"""Configuration file of a command: the option that names it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TypeAlias
 
-from gateway.app import CannotBuild, Runtime
-from gateway.config import ConfigError, Loaded, load_source, load_source_text
-from gateway.config import models as config_models
+from gateway.config import Loaded, load_source, load_source_text
 from gateway.config.secret_sources import SecretReading
-from gateway.process_state import ProcessState
-from gateway.server.serving import require_c_parser
-from gateway.store.location import UNREAD
-from gateway.telemetry.logs.logger import direct_logger
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Commands of the program, to which each command adds its parser."""
 _DEFAULT = Path("config.yaml")
 
 
@@ -59,21 +50,3 @@ def load_given(
         return load_source(path, reading=reading)
     text = arguments.text = getattr(arguments, "text", None) or sys.stdin.read()
     return load_source_text(text, name="<stdin>", base=Path(), environ=os.environ, reading=reading)
-
-
-def build(loaded: Loaded) -> Runtime:
-    """Build the runtime of a file, so that `check` and `routes` find the same problems as `serve`.
-    Raise ConfigError or CannotStart.
-
-    An SQLite store that does not exist is not created: it would belong to the user who checks the
-    file, who may be another than the one who serves it.
-    """
-    require_c_parser()
-    config = loaded.config
-    location = config.store.location
-    if location == UNREAD or (location.path is not None and not location.path.exists()):
-        config = config.model_copy(update={"store": config_models.StoreSettings()})
-    try:
-        return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))
-    except CannotBuild as exc:
-        raise ConfigError(loaded.source.problem(*fault) for fault in exc.faults) from exc

@@ -8,7 +8,6 @@ import signal
 
 import uvloop
 
-from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_OK, WrongUsage
 from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
@@ -17,14 +16,12 @@ from gateway.processes.sockets import cannot_listen, split_address
 from gateway.server.serving import CannotStart
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway demo`."""
-    parser = commands.add_parser(
-        "demo",
-        help="run the demo backend alone",
-        description="Plays OpenAI, Anthropic and Ollama without a model. A model named demo-FAULT, "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway demo`."""
+    parser.description = (
+        "Plays OpenAI, Anthropic and Ollama without a model. A model named demo-FAULT, "
         "or the header `x-demo-fault: FAULT`, makes it fail: "
-        f"{', '.join(faults.FaultKind)}; `reset@5` after five tokens.",
+        f"{', '.join(faults.FaultKind)}; `reset@5` after five tokens."
     )
     parser.add_argument("--listen", default="127.0.0.1:8081", help="HOST:PORT (%(default)s)")
     parser.add_argument("--pace", default="20ms", help="time between two tokens (%(default)s)")

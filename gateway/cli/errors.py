@@ -7,15 +7,13 @@ import difflib
 import json
 import sys
 
-from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_OK, EXIT_USAGE
 from gateway.cli.table import print_table
 from gateway.error_meanings import Meaning, meanings, plain
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway errors`."""
-    parser = commands.add_parser("errors", help="print what error codes mean and what to do")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway errors`."""
     parser.add_argument("code", nargs="?", metavar="CODE", help="this code only")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=_errors)

@@ -14,7 +14,7 @@ from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.cli.allowances import add_allowance, allowance_of, option_of
 from gateway.cli.audited import note
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
 from gateway.cli.table import print_table
@@ -23,14 +23,17 @@ from gateway.config import Config, load_for_command
 _PAGE = 1000
 
 
-def add_command(commands: Commands) -> None:
-    """Add both commands."""
-    _add(commands, "team", "teams, and the limits and models of their keys")
-    _add(commands, "user", "limits and models of users: the owners of keys")
+def add_team_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway teams`."""
+    _add_arguments(parser, "team")
 
 
-def _add(commands: Commands, kind: HolderKind, text: str) -> None:
-    parser = commands.add_parser(f"{kind}s", help=text)
+def add_user_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway users`."""
+    _add_arguments(parser, "user")
+
+
+def _add_arguments(parser: argparse.ArgumentParser, kind: HolderKind) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     setting = commands.add_parser(
         "set",

@@ -37,7 +37,7 @@ from gateway.auth.key_register import (
 )
 from gateway.cli.allowances import add_allowance, allowance_of, option_of
 from gateway.cli.audited import note
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.store import with_records
 from gateway.cli.table import print_table
@@ -51,9 +51,8 @@ Result = TypeVar("Result")
 _STATES = ("usable", "suspended", "expired", "revoked")
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway keys` and its commands."""
-    parser = commands.add_parser("keys", help="create, list, change and revoke API keys")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway keys`."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = commands.add_parser(
         "create",

@@ -4,47 +4,40 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Mapping, Sequence
-
-import shtab
+from importlib import import_module
 
 import gateway
-from gateway.auth.key_file import BadKeyFile
-from gateway.cli import (
-    alerts,
-    check,
-    demo,
-    errors,
-    holders,
-    keys,
-    operators,
-    prompts,
-    reload,
-    revoke,
-    routes,
-    serve,
-    standard_streams,
-    token,
-)
-from gateway.cli.config_file import Commands
-from gateway.cli.doctor import command as doctor
-from gateway.cli.failures import (
-    EXIT_CANNOT_DO,
-    EXIT_CANNOT_START,
-    EXIT_CONFIG,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_USAGE,
-    CannotDo,
-    WrongUsage,
-)
-from gateway.cli.init import command as init
-from gateway.config import ConfigError
-from gateway.config.schema import json_schema
-from gateway.server.serving import CannotStart
+from gateway.cli import standard_streams
+from gateway.cli.failures import EXIT_OK, WrongUsage, exit_code
 
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "doctor": (
+        "doctor.command:add_arguments",
+        "check everything a configuration depends on; print remedies",
+    ),
+    "init": ("init.command:add_arguments", "write a configuration for your backends"),
+    "serve": ("serve:add_arguments", "serve a configuration until SIGTERM"),
+    "check": ("check:add_arguments", "validate a file; print every problem"),
+    "schema": ("schema:add_arguments", "print the configuration's JSON Schema"),
+    "routes": ("routes:add_arguments", "print the routes in the order they are tried"),
+    "errors": ("errors:add_arguments", "print what error codes mean and what to do"),
+    "token": ("token:add_arguments", "sign a development JWT"),
+    "keys": ("keys:add_arguments", "create, list, change and revoke API keys"),
+    "teams": ("holders:add_team_arguments", "teams, and the limits and models of their keys"),
+    "users": ("holders:add_user_arguments", "limits and models of users: the owners of keys"),
+    "revoke": ("revoke:add_arguments", "revoke a token before it expires"),
+    "operators": ("operators:add_arguments", "make tokens for programs that operate it"),
+    "prompts": ("prompts:add_arguments", "read the files of the prompt audit"),
+    "reload": ("reload:add_arguments", "make a running gateway read its file again"),
+    "alerts": ("alerts:add_arguments", "send a test event to the webhooks of `alerts`"),
+    "demo": ("demo:add_arguments", "run the demo backend alone"),
+}
+"""Commands in the order of the help: the function that describes the arguments of each, which is
+imported only for a command line that has the command, and its line in the help.
+"""
+_COMPLETION = "completion"
 _EPILOG = """\
 exit codes:
   0  done
@@ -65,44 +58,21 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     standard_streams.replace_closed()
-    arguments = command_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = command_parser(words).parse_args(words)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
-    except (ConfigError, BadKeyFile) as exc:
-        print(exc, file=sys.stderr)
-        return EXIT_CONFIG
-    except CannotStart as exc:
-        print(f"gateway: {exc}", file=sys.stderr)
-        return EXIT_CANNOT_START
-    except WrongUsage as exc:
-        print(f"gateway: {exc}", file=sys.stderr)
-        return EXIT_USAGE
-    except CannotDo as exc:
-        print(f"gateway: {exc}", file=sys.stderr)
-        return EXIT_CANNOT_DO
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has enough. Without this, Python would report an
-        # error when it flushes the output at exit.
-        standard_streams.give_up_output()
-        return EXIT_OK
-    except OSError as exc:
-        if exc.filename is not None and exc.strerror:
-            print(f"gateway: {exc.filename}: {exc.strerror}", file=sys.stderr)
-            return EXIT_CANNOT_START
-        if not standard_streams.cannot_write(exc):
+    except (Exception, KeyboardInterrupt) as exc:
+        failed = exit_code(exc)
+        if failed is None:
             raise
-        standard_streams.give_up_output()
-        print(f"gateway: cannot write to standard output: {exc.strerror}", file=sys.stderr)
-        return EXIT_CANNOT_START
+        return failed
     return code
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def command_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a command line of these words, or of any command line."""
     parser = argparse.ArgumentParser(
         prog="gateway",
         description="A reverse-proxy gateway for LLM APIs. Configured by one YAML file.",
@@ -111,25 +81,16 @@ def command_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (doctor, init, serve, check):
-        command.add_command(commands)
-    _add_schema(commands)
-    for command in (
-        routes,
-        errors,
-        token,
-        keys,
-        holders,
-        revoke,
-        operators,
-        prompts,
-        reload,
-        alerts,
-        demo,
-    ):
-        command.add_command(commands)
-    _add_help(commands, parser)
-    _add_completion(commands, parser)
+    is_any = words is None or _COMPLETION in words
+    for name, (function, summary) in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if is_any or name in (words or ()):
+            module, _, add_arguments = function.partition(":")
+            getattr(import_module(f"gateway.cli.{module}"), add_arguments)(command)
+    _add_help(commands.add_parser("help", help="show the help of a command"), parser)
+    completing = commands.add_parser(_COMPLETION, help="print a completion script for a shell")
+    if is_any:
+        _add_completion(completing, parser)
     _describe(parser)
     return parser
 
@@ -145,22 +106,7 @@ def _describe(parser: argparse.ArgumentParser) -> None:
                 _describe(command)
 
 
-def _add_schema(commands: Commands) -> None:
-    schema = commands.add_parser(
-        "schema",
-        help="print the configuration's JSON Schema",
-        description="For editors: `# yaml-language-server: $schema=FILE` in the first line.",
-    )
-
-    def run(_: argparse.Namespace) -> int:
-        print(json.dumps(json_schema(), indent=2))
-        return EXIT_OK
-
-    schema.set_defaults(run=run)
-
-
-def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
-    helping = commands.add_parser("help", help="show the help of a command")
+def _add_help(helping: argparse.ArgumentParser, parser: argparse.ArgumentParser) -> None:
     helping.add_argument("command", nargs="*", metavar="COMMAND", help="such as `keys create`")
 
     def run(arguments: argparse.Namespace) -> int:
@@ -186,12 +132,10 @@ def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
     return {}
 
 
-def _add_completion(commands: Commands, parser: argparse.ArgumentParser) -> None:
-    completing = commands.add_parser(
-        "completion",
-        help="print a completion script for a shell",
-        description='For bash: eval "$(gateway completion bash)" in ~/.bashrc.',
-    )
+def _add_completion(completing: argparse.ArgumentParser, parser: argparse.ArgumentParser) -> None:
+    import shtab
+
+    completing.description = 'For bash: eval "$(gateway completion bash)" in ~/.bashrc.'
     completing.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
 
     def run(arguments: argparse.Namespace) -> int:

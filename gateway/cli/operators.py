@@ -8,7 +8,6 @@ import re
 import secrets
 from typing import get_args
 
-from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_OK, WrongUsage
 from gateway.config.models.operators import RoleName
 
@@ -17,9 +16,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SECRET_BYTES = 32
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway operators token`."""
-    parser = commands.add_parser("operators", help="make tokens for programs that operate it")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway operators token`."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     parser = commands.add_parser(
         "token",

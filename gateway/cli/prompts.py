@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from gateway.cli.config_file import Commands
 from gateway.cli.failures import EXIT_CANNOT_DO, EXIT_OK, CannotDo, WrongUsage
 from gateway.cli.table import print_table
 from gateway.config import load_for_command, models
@@ -26,9 +25,8 @@ _FACTS = ("request_id", "trace_id", "route", "model", "upstream", "verdict", "ca
 Wanted = Callable[[Mapping[str, Any]], bool]
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway prompts`."""
-    parser = commands.add_parser("prompts", help="read the files of the prompt audit")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway prompts`."""
     below = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     read = below.add_parser(
         "read",

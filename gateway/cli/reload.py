@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import add_config_option
 from gateway.cli.failures import CannotDo, WrongUsage, why_unreachable
 from gateway.config import Config, load_for_command
 from gateway.processes.sockets import split_address
@@ -21,13 +21,11 @@ VARIABLE = "GATEWAY_OPERATOR_TOKEN"
 _TIMEOUT_S = 60.0
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway reload`."""
-    parser = commands.add_parser(
-        "reload",
-        help="make a running gateway read its file again",
-        description="Asks the admin listener, with `admin.token` or the token in "
-        f"{VARIABLE}. A file with a problem changes nothing.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway reload`."""
+    parser.description = (
+        "Asks the admin listener, with `admin.token` or the token in "
+        f"{VARIABLE}. A file with a problem changes nothing."
     )
     add_config_option(parser)
     parser.set_defaults(run=_reload)

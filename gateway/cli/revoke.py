@@ -9,16 +9,15 @@ import jwt
 
 from gateway.auth.jwt import REVOKED
 from gateway.cli.audited import note
-from gateway.cli.config_file import Commands, add_config_option
+from gateway.cli.config_file import add_config_option
 from gateway.cli.failures import WrongUsage
 from gateway.cli.store import with_records
 from gateway.config import load_for_command
 from gateway.config.units import parse_duration
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway revoke`."""
-    parser = commands.add_parser("revoke", help="revoke a token before it expires")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway revoke`."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("token", nargs="?", help="the token; it is refused until it expires")
     what.add_argument("--id", help="its `jti`, if the token is not at hand")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 
-from gateway.cli.config_file import Commands, add_config_file, build, load_given
+from gateway.cli.build import build
+from gateway.cli.config_file import add_config_file, load_given
 from gateway.cli.failures import EXIT_OK
 from gateway.cli.table import print_table
 from gateway.config.secret_sources import SecretReading
 from gateway.wiring.routes import shown
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway routes`."""
-    parser = commands.add_parser("routes", help="print the routes in the order they are tried")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway routes`."""
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=_routes)

@@ -6,20 +6,18 @@ import argparse
 import json
 import sys
 
-from gateway.cli.config_file import Commands, add_config_file, config_file
+from gateway.cli.config_file import add_config_file, config_file
 from gateway.cli.token import mint, signing_provider
 from gateway.config import Config, load_source
 from gateway.config import models as config_models
 from gateway.processes.master import Master
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway serve`."""
-    parser = commands.add_parser(
-        "serve",
-        help="serve a configuration until SIGTERM",
-        description="SIGTERM or SIGINT drains, a second one ends at once; SIGHUP reloads; SIGUSR2 "
-        "starts the program anew on the same sockets.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway serve`."""
+    parser.description = (
+        "SIGTERM or SIGINT drains, a second one ends at once; SIGHUP reloads; SIGUSR2 "
+        "starts the program anew on the same sockets."
     )
     add_config_file(parser)
     parser.set_defaults(run=_serve)

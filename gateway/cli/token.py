@@ -8,20 +8,16 @@ import time
 
 import jwt
 
-from gateway.cli.config_file import Commands, add_config_file, config_file
+from gateway.cli.config_file import add_config_file, config_file
 from gateway.cli.failures import EXIT_OK, WrongUsage
 from gateway.config import Config, load_for_command
 from gateway.config import models as config_models
 from gateway.config.units import parse_duration
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway token`."""
-    parser = commands.add_parser(
-        "token",
-        help="sign a development JWT",
-        description="Signs with the secret of a JWT provider.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway token`."""
+    parser.description = "Signs with the secret of a JWT provider."
     add_config_file(parser)
     parser.add_argument(
         "--provider", help="which provider of `auth`; default: the first with a secret"

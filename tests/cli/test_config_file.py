@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import NOWHERE, Said, call
-from tests.support.gateway import config_text, simple_config
+from tests.support.commands import Said, call
 
 
 @pytest.mark.parametrize("words", [["check"], ["check", "-c"], ["routes"], ["routes", "--config"]])
@@ -26,14 +25,3 @@ def test_a_file_that_is_not_there_is_said_by_every_command(
     hint = "`gateway init` writes one; --config names another"
     reason = f"{missing}:1:1: cannot be read: No such file or directory; {hint}\n"
     assert said == Said(1, "", reason)
-
-
-@pytest.mark.parametrize("command", [("check",), ("routes", "--config")], ids=lambda one: one[0])
-def test_looking_at_a_file_makes_no_store(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    file, store = tmp_path / "config.yaml", tmp_path / "stores/store.db"
-    sections = {"store": {"url": f"sqlite://{store}"}, "auth": {"keys": {"type": "api_key"}}}
-    file.write_text(config_text(simple_config(NOWHERE), sections))
-    assert call(capsys, *command, str(file)).code == 0
-    assert not store.parent.exists()

@@ -7,7 +7,7 @@ The rules of configurations are in `tests/config`.
 from __future__ import annotations
 
 import asyncio
-import json
+import subprocess
 import sys
 
 import pytest
@@ -81,12 +81,30 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert call(capsys, "--version") == Said(0, f"gateway {gateway.__version__}\n", "")
 
 
-def test_schema_is_a_json_schema_of_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    said = call(capsys, "schema")
-    schema = json.loads(said.out)
-    assert (said.code, said.err) == (0, "")
-    assert schema["$schema"].startswith("https://json-schema.org/")
-    assert {"server", "upstreams", "routes"} <= set(schema["properties"])
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (["--help"], ["gateway.config", "aiohttp", "pydantic"]),
+        (["errors"], ["gateway.config", "aiohttp", "pydantic"]),
+        (["help", "keys"], ["gateway.app", "gateway.processes"]),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_command_line_imports_what_it_uses_only(words: list[str], unused: list[str]) -> None:
+    program = (
+        "import sys\nfrom gateway.cli import main\n"
+        f"try: main({words})\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout
+    assert set(unused).isdisjoint(done.stderr.split())
 
 
 async def test_output_that_nobody_reads_to_its_end_is_no_error() -> None:

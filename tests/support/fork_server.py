@@ -119,7 +119,9 @@ class _Output(asyncio.StreamReaderProtocol):
 
 def serve(number: int) -> None:
     """Fork for each order until the other side is closed. In a forked process: run its command."""
-    from gateway.cli import main  # not in tests that only start processes
+    # Here, since tests that only start processes need no gateway.
+    import gateway.cli.serve  # noqa: F401  # imports all that a gateway needs
+    from gateway.cli import main
 
     gc.collect()
     gc.freeze()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict
 
-from gateway.cli.config_file import Commands, add_config_file, load_given
+from gateway.cli.config_file import add_config_file, load_given
 from gateway.cli.doctor.finding import CheckResult, Finding, worst
 from gateway.cli.doctor.identity import identity
 from gateway.cli.doctor.machine import machine
@@ -20,14 +20,12 @@ from gateway.cli.failures import WrongUsage
 from gateway.config import Config
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway doctor`."""
-    parser = commands.add_parser(
-        "doctor",
-        help="check everything a configuration depends on; print remedies",
-        description="Checks open files, disk and addresses; identity providers and their clocks; "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway doctor`."""
+    parser.description = (
+        "Checks open files, disk and addresses; identity providers and their clocks; "
         "the store; every endpoint: DNS, TLS, dialect, models. --generate looks for buffering "
-        "behind the gateway, --through in front of it. The exit code is 1 if something failed.",
+        "behind the gateway, --through in front of it. The exit code is 1 if something failed."
     )
     add_config_file(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.cli.config_file import Commands
 from gateway.cli.failures import CannotDo, WrongUsage
 from gateway.cli.init.asking import ask_for_backends, ask_whether_callers_need_a_key, summary
 from gateway.cli.init.text import configuration
@@ -18,13 +17,11 @@ from gateway.cli.probe import FoundBackend, ProbeError, probe
 from gateway.config import ConfigError, load_text
 
 
-def add_command(commands: Commands) -> None:
-    """Add `gateway init`."""
-    parser = commands.add_parser(
-        "init",
-        help="write a configuration for your backends",
-        description="Asks each backend what it is: product, dialect, models, context sizes. "
-        "Nothing is generated.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `gateway init`."""
+    parser.description = (
+        "Asks each backend what it is: product, dialect, models, context sizes. "
+        "Nothing is generated."
     )
     parser.add_argument(
         "--upstream",
