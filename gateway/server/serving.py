@@ -8,18 +8,20 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from gateway.aiohttp_adaptor import has_c_parser
 from gateway.app import Runtime
 from gateway.config import Config
 from gateway.load.overload import BACKLOG
 from gateway.process_state import ProcessState
+from gateway.server.acceptor import Acceptor, Begin
+from gateway.server.handshakes import Handshakes
 from gateway.server.listener import Listener
 from gateway.server.pulse import Pulse
 from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
-from gateway.server.tls_server import TlsServer
 
 _GC_YOUNG_OBJECTS = 10_000
 
@@ -41,7 +43,7 @@ class Server:
         self._config = config
         self._prepared: Runtime | None = None
         self._listener: Listener | None = None
-        self._servers: list[asyncio.Server | TlsServer] = []
+        self._acceptors: list[Acceptor] = []
         self._revocation: RevocationCheck | None = None
         self._watching: asyncio.Task[None] | None = None
         """Watch over the files of the certificate."""
@@ -71,27 +73,22 @@ class Server:
         self.runtimes.append(runtime)
         self._listener = Listener(runtime, self._config.server, self.state.logger)
         runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
-        loop = asyncio.get_running_loop()
-        certificate = self._certificate()
+        begin = self._how_connections_begin(self._listener)
         for each in sockets:
-            # Accepted sockets inherit it: a system call for each would cost 1 µs.
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if certificate is None:
-                plain = await loop.create_server(self._listener, sock=each, backlog=BACKLOG)
-                self._servers.append(plain)
-            else:
-                self._servers.append(self._accept_tls(each, self._listener, certificate))
+            acceptor = Acceptor(each, begin)
+            acceptor.start(BACKLOG)
+            self._acceptors.append(acceptor)
         self.pulse.start()
         self._revocation = RevocationCheck(self._listener)
         self._revocation.start()
 
-    def _accept_tls(
-        self, each: socket.socket, listener: Listener, certificate: CertificateFiles
-    ) -> TlsServer:
-        handshake_s = self._config.server.header_timeout
-        server = TlsServer(each, listener, lambda: certificate.context, handshake_s)
-        server.start(BACKLOG)
-        return server
+    def _how_connections_begin(self, listener: Listener) -> Begin:
+        """Return what makes an accepted socket a connection. Raise CannotStart."""
+        certificate = self._certificate()
+        if certificate is None:
+            return partial(asyncio.get_running_loop().connect_accepted_socket, listener)
+        longest_s = self._config.server.header_timeout
+        return Handshakes(listener, lambda: certificate.context, longest_s).begin
 
     def _certificate(self) -> CertificateFiles | None:
         """Return the certificate of the listener, and watch over its files. None without TLS. Raise
@@ -113,8 +110,10 @@ class Server:
         """Stop listening, let exchanges end within `grace_s` seconds, then end the others."""
         if self._stopped:
             return
-        for each in self._servers:
+        for each in self._acceptors:
             each.close()
+        for each in self._acceptors:
+            await each.closed()
         self.pulse.close()
         if self._revocation is not None:
             self._revocation.close()
