@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from gateway.auth.allowance import BUDGET, BUDGET_EXPECTED, RATE, RATE_EXPECTED
 from gateway.dialects import DIALECTS
@@ -49,22 +53,30 @@ _PARAMETER = (
 _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
-def _must_match(pattern: str, otherwise: str) -> BeforeValidator:
-    """Return a check against a pattern. `otherwise` is the error message: what was expected."""
-    compiled = re.compile(pattern)
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Form of a text: a pattern, which the JSON Schema has too, and the message about others."""
 
-    # This runs before pydantic's type check: for a bare number, this message is more helpful than
-    # the message that a text is required.
-    def check(value: object) -> object:
-        if not isinstance(value, str) or compiled.fullmatch(value) is None:
-            raise ValueError(otherwise)
+    pattern: str
+    otherwise: str
+    """What was expected."""
+
+    def __get_pydantic_core_schema__(
+        self, source: type[str], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        # This runs before pydantic's type check: for a bare number, this message is more helpful
+        # than the message that a text is required.
+        return no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, str]:
+        return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+
+    def _check(self, value: object) -> object:
+        if not isinstance(value, str) or re.fullmatch(self.pattern, value) is None:
+            raise ValueError(self.otherwise)
         return value
-
-    return BeforeValidator(check)
-
-
-def _pattern(pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$"})
 
 
 def _file_name(value: str, info: ValidationInfo) -> str:
@@ -124,10 +136,9 @@ def _listen(value: object) -> str:
 Listen = Annotated[str, BeforeValidator(_listen)]
 LinkTemplate = Annotated[
     str,
-    _must_match(
+    _Text(
         _LINK, "not the template of a link: write http(s)://… with {trace_id} or {request_id} in it"
     ),
-    _pattern(_LINK),
 ]
 FileName = Annotated[str, AfterValidator(_file_name)]
 """Path of a file, relative to the configuration's folder."""
@@ -135,44 +146,26 @@ Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Name = Annotated[
-    str,
-    _must_match(
-        _NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most"
-    ),
-    _pattern(_NAME),
+    str, _Text(_NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most")
 ]
 Path = Annotated[
-    str,
-    _must_match(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /"),
-    _pattern(_PATH),
+    str, _Text(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /")
 ]
 Url = Annotated[
     str,
-    _must_match(
+    _Text(
         _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
     ),
-    _pattern(_URL),
 ]
 ProxyUrl = Annotated[
     str,
-    _must_match(
+    _Text(
         _PROXY, "not a proxy: write http://HOST:PORT or socks5://HOST:PORT, without a credential"
     ),
-    _pattern(_PROXY),
 ]
-Authority = Annotated[
-    str,
-    _must_match(_AUTHORITY, "not a host: write HOST or HOST:PORT"),
-    _pattern(_AUTHORITY),
-]
-Rate = Annotated[
-    str,
-    _must_match(RATE, RATE_EXPECTED),
-    _pattern(RATE),
-]
-DottedName = Annotated[
-    str, _must_match(_DOTTED, "not a dotted name, such as acme.headers.Stamp"), _pattern(_DOTTED)
-]
+Authority = Annotated[str, _Text(_AUTHORITY, "not a host: write HOST or HOST:PORT")]
+Rate = Annotated[str, _Text(RATE, RATE_EXPECTED)]
+DottedName = Annotated[str, _Text(_DOTTED, "not a dotted name, such as acme.headers.Stamp")]
 Identity = Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)]
 """Identity providers of a route, or `anonymous`."""
 
@@ -187,7 +180,7 @@ OneOrMore = Annotated[
 ]
 _Digest = Annotated[
     str,
-    _must_match(r"[0-9a-f]{64}", "not a SHA-256 digest: 64 hexadecimal digits in lower case"),
+    _Text(r"[0-9a-f]{64}", "not a SHA-256 digest: 64 hexadecimal digits in lower case"),
 ]
 Digests = Annotated[
     tuple[_Digest, ...],
@@ -198,47 +191,23 @@ Digests = Annotated[
 Required = str | int | bool | tuple[str | int | bool, ...]
 Jwks = Annotated[
     str,
-    _must_match(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
+    _Text(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
 ]
-Key = Annotated[
-    str,
-    _must_match(keys.PATTERN, f"not a key: write {keys.EXPECTED}"),
-    _pattern(keys.PATTERN),
-]
+Key = Annotated[str, _Text(keys.PATTERN, f"not a key: write {keys.EXPECTED}")]
 HASHED_EXPECTED = ", ".join((*keys.HASHED, "header.NAME", "claim.NAME"))
 """Words of the values to hash, except the last one, for messages and descriptions."""
-HashedValue = Annotated[
-    str,
-    _must_match(
-        _HASHED,
-        f"not a value: write {HASHED_EXPECTED} or body.NAME",
-    ),
-    _pattern(_HASHED),
-]
-Budget = Annotated[
-    str,
-    _must_match(BUDGET, BUDGET_EXPECTED),
-    _pattern(BUDGET),
-]
-StoreUrl = Annotated[
-    str,
-    _must_match(location.PATTERN, location.EXPECTED),
-    _pattern(location.PATTERN),
-]
+HashedValue = Annotated[str, _Text(_HASHED, f"not a value: write {HASHED_EXPECTED} or body.NAME")]
+Budget = Annotated[str, _Text(BUDGET, BUDGET_EXPECTED)]
+StoreUrl = Annotated[str, _Text(location.PATTERN, location.EXPECTED)]
 Origin = Annotated[
     str,
-    _must_match(
-        _ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"
-    ),
-    _pattern(_ORIGIN),
+    _Text(_ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"),
 ]
-Currency = Annotated[str, _must_match(r"[A-Z]{3}", "three letters, such as USD")]
+Currency = Annotated[str, _Text(r"[A-Z]{3}", "three letters, such as USD")]
 
 
 ServiceName = Annotated[
-    str,
-    _must_match(_SERVICE, "not a name of SRV records, such as _http._tcp.vllm.internal"),
-    _pattern(_SERVICE),
+    str, _Text(_SERVICE, "not a name of SRV records, such as _http._tcp.vllm.internal")
 ]
 Nameserver = Annotated[str, AfterValidator(_nameserver)]
 
@@ -258,10 +227,9 @@ def parse_nameserver(text: str) -> tuple[str, int]:
 
 ParameterName = Annotated[
     str,
-    _must_match(
+    _Text(
         _PARAMETER,
         "not a parameter that a rule may change: write its name, such as temperature or max_tokens",
     ),
-    _pattern(_PARAMETER),
 ]
 """Parameter of a request. What decides on the kind of request and answer is none."""
