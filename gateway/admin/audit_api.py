@@ -14,11 +14,10 @@ from gateway.admin import operator_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import AuditEntry
 from gateway.admin.audit_log import AuditFilter, AuditLog
-from gateway.admin.operation import Operation, Parameter, routes
-from gateway.admin.request_query import BadQuestion, check_names, moment
-from gateway.admin.traces_api import as_csv
+from gateway.admin.exports import as_csv, as_json_lines, download
+from gateway.admin.operation import BadQuestion, Operation, Parameter
+from gateway.admin.request_query import check_names, moment
 from gateway.config import Config
-from gateway.store.records import StoreUnavailable
 
 _PAGE = 100
 _LONGEST_PAGE = 1000
@@ -57,11 +56,6 @@ class AuditApi:
     config: Callable[[], Config]
     """Returns the configuration that is served."""
 
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
-
     @Operation(
         "GET",
         "/api/audit",
@@ -71,17 +65,11 @@ class AuditApi:
         errors=_ERRORS,
     )
     async def _page(self, request: web.Request) -> web.Response:
-        try:
-            wanted = audit_filter(request.query, (*_FILTERS, *_PAGING))
-            limit = request.query.get("limit", str(_PAGE))
-            if not limit.isdecimal() or not 0 < int(limit) <= _LONGEST_PAGE:
-                raise BadQuestion(f"limit: send a number from 1 to {_LONGEST_PAGE}")
-        except BadQuestion as exc:
-            return answer({"error": str(exc)}, 400)
-        try:
-            found, more = await self.audit.find(wanted, request.query.get("after", ""), int(limit))
-        except StoreUnavailable as exc:
-            return answer({"error": f"the store does not answer: {exc}"}, 503)
+        wanted = audit_filter(request.query, (*_FILTERS, *_PAGING))
+        limit = request.query.get("limit", str(_PAGE))
+        if not limit.isdecimal() or not 0 < int(limit) <= _LONGEST_PAGE:
+            raise BadQuestion(f"limit: send a number from 1 to {_LONGEST_PAGE}")
+        found, more = await self.audit.find(wanted, request.query.get("after", ""), int(limit))
         kept = self.config().store.location.is_shared
         return answer({"entries": [one.document for one in found], "next": more, "kept": kept})
 
@@ -94,7 +82,8 @@ class AuditApi:
         errors=_ERRORS,
     )
     async def _csv(self, request: web.Request) -> web.Response:
-        return await self._exported(request, "csv", "text/csv", _csv)
+        rows = map(_row, await self._all(request))
+        return download("audit.csv", as_csv(rows, _COLUMNS))
 
     @Operation(
         "GET",
@@ -105,32 +94,18 @@ class AuditApi:
         errors=_ERRORS,
     )
     async def _lines(self, request: web.Request) -> web.Response:
-        return await self._exported(request, "jsonl", "application/jsonl", _lines)
+        rows = (one.document for one in await self._all(request))
+        return download("audit.jsonl", as_json_lines(rows))
 
-    async def _exported(
-        self,
-        request: web.Request,
-        kind: str,
-        content_type: str,
-        written: Callable[[list[AuditEntry]], str],
-    ) -> web.Response:
+    async def _all(self, request: web.Request) -> list[AuditEntry]:
+        """Return all entries that the query finds, up to the cap of an export."""
+        wanted = audit_filter(request.query, _FILTERS)
         found: list[AuditEntry] = []
         after: str | None = ""
-        try:
-            wanted = audit_filter(request.query, _FILTERS)
-            while after is not None and len(found) < _LONGEST_EXPORT:
-                page, after = await self.audit.find(wanted, after, _LONGEST_PAGE)
-                found += page
-        except BadQuestion as exc:
-            return answer({"error": str(exc)}, 400)
-        except StoreUnavailable as exc:
-            return answer({"error": f"the store does not answer: {exc}"}, 503)
-        return web.Response(
-            text=written(found),
-            content_type=content_type,
-            charset="utf-8",
-            headers={"Content-Disposition": f'attachment; filename="audit.{kind}"'},
-        )
+        while after is not None and len(found) < _LONGEST_EXPORT:
+            page, after = await self.audit.find(wanted, after, _LONGEST_PAGE)
+            found += page
+        return found
 
 
 def audit_filter(query: Mapping[str, str], known: tuple[Parameter, ...]) -> AuditFilter:
@@ -149,16 +124,8 @@ def audit_filter(query: Mapping[str, str], known: tuple[Parameter, ...]) -> Audi
     )
 
 
-def _csv(found: list[AuditEntry]) -> str:
-    return as_csv([_row(one) for one in found], _COLUMNS)
-
-
 def _row(one: AuditEntry) -> dict[str, Any]:
     row = {name: value for name, value in one.document.items() if name in _COLUMNS}
     for name in ("details", "before", "after"):
         row[name] = orjson.dumps(row[name]).decode() if row[name] else ""
     return {**row, "at": datetime.fromtimestamp(one.at, UTC).isoformat()}
-
-
-def _lines(found: list[AuditEntry]) -> str:
-    return "".join(orjson.dumps(one.document).decode() + "\n" for one in found)

@@ -11,7 +11,7 @@ from gateway.admin import documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import note
 from gateway.admin.fleet import Fleet
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operation import Operation, Parameter
 from gateway.response_cache.store import PURGE_FILTERS
 
 _PURGE_S = 15.0
@@ -23,11 +23,6 @@ class CacheApi:
     """Handlers of the response cache."""
 
     fleet: Fleet
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "DELETE",

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.admin import documents
 from gateway.admin.answer import answer
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operation import Operation, Parameter
 from gateway.telemetry.metrics.history import STEP_S, History
 from gateway.telemetry.metrics.minute import Minute
 from gateway.telemetry.metrics.minutes import (
@@ -55,11 +55,6 @@ class HistoryApi:
     history: History
     minutes: MinuteLog
     now: Callable[[], float] = time.time
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

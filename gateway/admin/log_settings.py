@@ -12,7 +12,7 @@ from gateway.admin import documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import note
 from gateway.admin.fleet import Fleet
-from gateway.admin.operation import Operation, routes
+from gateway.admin.operation import Operation
 from gateway.telemetry.logs.control import LEVELS, LogControl
 
 _EVERY_S = 1.0
@@ -27,11 +27,6 @@ class LogSettings:
         self._own = own
         self._changed = False
         self._known: list[int] = []
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @property
     def document(self) -> dict[str, Any]:

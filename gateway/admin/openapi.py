@@ -22,7 +22,7 @@ from gateway.admin.holders_api import HoldersApi
 from gateway.admin.keys_api import KeysApi
 from gateway.admin.log_settings import LogSettings
 from gateway.admin.members_api import MembersApi
-from gateway.admin.operation import Operation, Parameter, operations, routes
+from gateway.admin.operation import Operation, Parameter, operations
 from gateway.admin.roles import LEAST
 from gateway.admin.session_api import SessionApi
 from gateway.admin.traces_api import TracesApi
@@ -57,11 +57,6 @@ class OpenApi:
     def __init__(self, config: Callable[[], Config]) -> None:
         """`config` returns the configuration that is served."""
         self._config = config
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Route to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

@@ -15,10 +15,15 @@ from aiohttp.typedefs import Handler
 
 from gateway.admin.answer import answer
 from gateway.admin.feed import Source
+from gateway.store.records import StoreUnavailable
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _ATTRIBUTE = "__operation__"
+
+
+class BadQuestion(ValueError):
+    """A query parameter is invalid. The text says which, and what is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Operation:
     """True if the handler is a source: it takes no request, and returns the document itself."""
     select: Callable[[Any, Mapping[str, str]], Any] | None = None
     """Function that returns the part of a source's document that a query asks for; None for a
-    source without parameters. It raises ValueError for an invalid query.
+    source without parameters. It may raise BadQuestion.
     """
 
     def __call__(self, handler: _Handler) -> _Handler:
@@ -95,15 +100,16 @@ def sources(api: object) -> dict[str, Source]:
 
 
 def _handler(one: Operation, method: Any) -> Handler:
-    if not one.is_source:
-        handler: Handler = method
-        return handler
-
     async def handle(request: web.Request) -> web.StreamResponse:
-        document = await method()
         try:
+            if not one.is_source:
+                response: web.StreamResponse = await method(request)
+                return response
+            document = await method()
             return answer(one.select(document, request.query) if one.select else document)
-        except ValueError as exc:
+        except BadQuestion as exc:
             return answer({"error": str(exc)}, 400)
+        except StoreUnavailable as exc:
+            return answer({"error": f"the store does not answer: {exc}"}, 503)
 
     return handle

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from gateway.admin.key_orders import BadOrder
-from gateway.admin.operation import Parameter, routes
+from gateway.admin.operation import Parameter
 from gateway.admin.record_version import ABSENT, version_of
 from gateway.auth.key_file import BadKeyFile
 from gateway.config import Config
@@ -38,11 +38,6 @@ class RecordHandlers:
     reader: TraceReader | None = None
     """Reader of the local store, for usage; None if there is none."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
 
 def limit_of(request: web.Request) -> int:

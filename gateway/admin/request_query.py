@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from gateway.admin.operation import Parameter
+from gateway.admin.operation import BadQuestion, Parameter
 from gateway.config.units import parse_duration
 from gateway.proxy.progress import Progress
 from gateway.telemetry.traces.reader import Sort, Wanted
@@ -78,10 +78,6 @@ LIVE_FILTERS = (
     Parameter("id", "Beginning of a request id."),
 )
 _EQUAL = ("route", "subject", "upstream", "state", "stream")
-
-
-class BadQuestion(ValueError):
-    """A query parameter is invalid. The text says which, and what is accepted."""
 
 
 def wanted_by(query: Mapping[str, str]) -> Wanted:

@@ -15,7 +15,7 @@ from gateway.admin import documents, operator_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import note
 from gateway.admin.auth import AccessRefused, AdminAuth
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.operation import Operation, Parameter
 from gateway.admin.operator import OPERATOR, Operator
 from gateway.admin.sign_in import SignIn
 from gateway.config import Config
@@ -35,11 +35,6 @@ class SessionApi:
     """Returns the configuration that is served."""
     public: str = ""
     """URL of the public listener."""
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
 
     @Operation(
         "GET",

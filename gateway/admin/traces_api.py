@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aiohttp import web
 
 from gateway.admin import documents
 from gateway.admin.answer import answer
-from gateway.admin.operation import Operation, Parameter, routes
+from gateway.admin.exports import as_csv, as_json_lines, download
+from gateway.admin.operation import BadQuestion, Operation, Parameter
 from gateway.admin.operator import operator_of
 from gateway.admin.record_collector import RecordCollector
-from gateway.admin.request_query import FILTERS, PAGING, BadQuestion, wanted_by
+from gateway.admin.request_query import FILTERS, PAGING, wanted_by
 from gateway.admin.roles import CONTENT
 from gateway.telemetry.semconv import GenAiNames
 from gateway.telemetry.traces.log_line import line_of
@@ -82,11 +80,6 @@ class TracesApi:
     store: TraceStore | None = None
     export: Export | None = None
 
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return routes(self)
-
     @Operation(
         "GET",
         "/api/traces",
@@ -96,16 +89,13 @@ class TracesApi:
         errors=_STORE_ERRORS,
     )
     async def _traces(self, request: web.Request) -> web.Response:
-        try:
-            wanted = wanted_by(request.query)
-        except BadQuestion as exc:
-            return answer({"error": str(exc)}, 400)
+        wanted = wanted_by(request.query)
 
         def read(reader: TraceReader) -> Any:
             page = reader.requests(wanted)
             return {**page, "requests": [outline(one) for one in page["requests"]]}
 
-        return await self._read(read)
+        return answer(await self._read(read))
 
     @Operation(
         "GET",
@@ -117,9 +107,9 @@ class TracesApi:
     )
     async def _traces_csv(self, request: web.Request) -> web.Response:
         def written(rows: Iterable[Mapping[str, Any]]) -> str:
-            return as_csv([_csv_row(one) for one in rows], _COLUMNS)
+            return as_csv(map(_csv_row, rows), _COLUMNS)
 
-        return await self._exported(request, "csv", "text/csv", written)
+        return download("requests.csv", await self._written(request, written))
 
     @Operation(
         "GET",
@@ -130,38 +120,15 @@ class TracesApi:
         errors=_STORE_ERRORS,
     )
     async def _traces_jsonl(self, request: web.Request) -> web.Response:
-        def written(rows: Iterable[Mapping[str, Any]]) -> str:
-            return "".join(orjson.dumps(one).decode() + "\n" for one in rows)
+        return download("requests.jsonl", await self._written(request, as_json_lines))
 
-        return await self._exported(request, "jsonl", "application/jsonl", written)
-
-    async def _exported(
-        self,
-        request: web.Request,
-        kind: str,
-        content_type: str,
-        written: Callable[[Iterable[Mapping[str, Any]]], str],
-    ) -> web.Response:
-        """Return all requests that the query finds, up to the cap of an export, as a file."""
-        try:
-            wanted = wanted_by(request.query)
-        except BadQuestion as exc:
-            return answer({"error": str(exc)}, 400)
-        found: list[str] = []
-
-        def read(reader: TraceReader) -> Any:
-            found.append(written(map(outline, _all(reader, wanted))))
-            return {}
-
-        response = await self._read(read)
-        if response.status != 200:
-            return response
-        return web.Response(
-            text=found[0],
-            content_type=content_type,
-            charset="utf-8",
-            headers={"Content-Disposition": f'attachment; filename="requests.{kind}"'},
-        )
+    async def _written(
+        self, request: web.Request, write: Callable[[Iterable[Mapping[str, Any]]], str]
+    ) -> str:
+        """Return all requests that the query finds, up to the cap of an export, as a text."""
+        wanted = wanted_by(request.query)
+        text: str = await self._read(lambda reader: write(map(outline, _all(reader, wanted))))
+        return text
 
     @Operation(
         "GET",
@@ -194,7 +161,10 @@ class TracesApi:
                 ],
             }
 
-        return await self._read(read)
+        found = await self._read(read)
+        if found is None:
+            return answer({"error": "No trace of this request is kept."}, 404)
+        return answer(found)
 
     async def newest(self) -> dict[str, Any]:
         """Return a document that changes when another request is kept."""
@@ -215,16 +185,7 @@ class TracesApi:
         errors=_STORE_ERRORS,
     )
     async def _usage_csv(self, request: web.Request) -> web.Response:
-        response = await self._usage(request)
-        if response.status != 200:
-            return response
-        assert isinstance(response.body, bytes)
-        return web.Response(
-            text=as_csv(orjson.loads(response.body)["usage"]),
-            content_type="text/csv",
-            charset="utf-8",
-            headers={"Content-Disposition": 'attachment; filename="usage.csv"'},
-        )
+        return download("usage.csv", as_csv(await self._usage_rows(request)))
 
     @Operation(
         "GET",
@@ -235,16 +196,7 @@ class TracesApi:
         errors=_STORE_ERRORS,
     )
     async def _usage_lines(self, request: web.Request) -> web.Response:
-        response = await self._usage(request)
-        if response.status != 200:
-            return response
-        assert isinstance(response.body, bytes)
-        rows = orjson.loads(response.body)["usage"]
-        return web.Response(
-            body=b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows),
-            content_type="application/jsonl",
-            headers={"Content-Disposition": 'attachment; filename="usage.jsonl"'},
-        )
+        return download("usage.jsonl", as_json_lines(await self._usage_rows(request)))
 
     @Operation(
         "GET",
@@ -255,19 +207,18 @@ class TracesApi:
         errors=_STORE_ERRORS,
     )
     async def _usage(self, request: web.Request) -> web.Response:
+        return answer({"usage": await self._usage_rows(request)})
+
+    async def _usage_rows(self, request: web.Request) -> list[dict[str, Any]]:
         by = [name for name in request.query.get("by", "day").split(",") if name]
-        try:
-            if wrong := [name for name in by if name not in USAGE_BY]:
-                raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
-            days = {name: _day(request.query, name) for name in ("since", "until")}
-            of = {name: request.query[name] for name in USAGE_OF if name in request.query}
-        except BadQuestion as exc:
-            return answer({"error": str(exc)}, 400)
-        return await self._read(
-            lambda reader: {
-                "usage": reader.usage(since=days["since"], until=days["until"], by=by, of=of)
-            }
+        if wrong := [name for name in by if name not in USAGE_BY]:
+            raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
+        since, until = _day(request.query, "since"), _day(request.query, "until")
+        of = {name: request.query[name] for name in USAGE_OF if name in request.query}
+        rows: list[dict[str, Any]] = await self._read(
+            lambda reader: reader.usage(since=since, until=until, by=by, of=of)
         )
+        return rows
 
     @Operation(
         "GET",
@@ -293,19 +244,19 @@ class TracesApi:
             told["store"] = {**reader.size(), "lost": store.lost if store else 0}
             return {**told, "names": reader.names()}
 
-        return await self._read(read)
+        return answer(await self._read(read))
 
-    async def _read(self, read: Callable[[TraceReader], Any]) -> web.Response:
+    async def _read(self, read: Callable[[TraceReader], Any]) -> Any:
+        """Return what `read` finds. Raise HTTPNotFound or HTTPServiceUnavailable."""
         reader = self.reader
         if reader is None:
-            return answer({"error": "there is no local store; see telemetry.traces.local"}, 404)
+            reason = "there is no local store; see telemetry.traces.local"
+            raise web.HTTPNotFound(reason=reason)
         try:
-            found = await asyncio.to_thread(read, reader)
+            return await asyncio.to_thread(read, reader)
         except (sqlite3.Error, OSError) as exc:
-            return answer({"error": f"the local store cannot be read: {exc}"}, 503)
-        if found is None:
-            return answer({"error": "No trace of this request is kept."}, 404)
-        return answer(found)
+            reason = f"the local store cannot be read: {exc}"
+            raise web.HTTPServiceUnavailable(reason=" ".join(reason.split())) from exc
 
 
 def _all(reader: TraceReader, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
@@ -351,22 +302,6 @@ def outline(record: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: value for name, value in record.items() if name not in _INNER}
     silent_s = round(longest_silence_s(record), 3)
     return {**told, "silent_s": silent_s, "verdict": verdict(record).document}
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Return CSV text with a header line and one line for each row."""
-    text = io.StringIO()
-    if names := columns or list(rows[0] if rows else ()):
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Prefix a text that a spreadsheet would run as a formula with an apostrophe."""
-    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if formula else value
 
 
 def _day(query: Mapping[str, str], name: str) -> str | None:

@@ -24,6 +24,7 @@ from gateway.admin.log_settings import LogSettings
 from gateway.admin.members_api import MembersApi
 from gateway.admin.metrics import GatewayMetrics
 from gateway.admin.openapi import OpenApi
+from gateway.admin.operation import routes
 from gateway.admin.playground import Playground
 from gateway.admin.playground_socket import PlaygroundSocket
 from gateway.admin.reload import Reloader
@@ -67,13 +68,17 @@ async def serve_admin(
             fleet = Fleet([str(path) for path in workers])
             stack.push_async_callback(fleet.close)
             reloader = Reloader(loaded, kept, fleet, logger)
+
+            def config() -> Config:
+                return reloader.loaded.config
+
             operators = OperatorAccess(reloader, logger, public)
             stack.push_async_callback(operators.close)
             drained = DrainedEndpoints(fleet)
             counted = loaded.config.telemetry.metrics
             collector = TraceCollection(loaded, kept.parent, fleet, logger)
             stack.callback(collector.close)
-            alerts = Alerts(fleet, lambda: reloader.loaded.config, logger)
+            alerts = Alerts(fleet, config, logger)
             metrics = GatewayMetrics(
                 fleet,
                 reloader,
@@ -93,9 +98,9 @@ async def serve_admin(
                 )
                 stack.callback(asyncio.create_task(sending.keep()).cancel)
 
-            def apply(config: Config) -> None:
-                operators.apply(config)
-                collector.change_headers(config)
+            def apply(new: Config) -> None:
+                operators.apply(new)
+                collector.change_headers(new)
 
             reloader.on_applied = apply
             reloader.on_reload = operators.note_reload
@@ -114,18 +119,21 @@ async def serve_admin(
                 stack.callback(asyncio.create_task(background).cancel)
             runner: web.AppRunner | None = None
             if listening is not None:
-                playground = Playground(public)
+                apis = (
+                    settings,
+                    collector.api,
+                    KeysApi(config, collector.reader),
+                    CacheApi(fleet),
+                    HoldersApi(config),
+                    MembersApi(config, collector.reader),
+                    HistoryApi(metrics.history, metrics.minutes),
+                    OpenApi(config),
+                    *operators.apis,
+                )
                 more = [
-                    *settings.routes,
-                    *collector.routes,
-                    *KeysApi(lambda: reloader.loaded.config, collector.reader).routes,
-                    *CacheApi(fleet).routes,
-                    *HoldersApi(lambda: reloader.loaded.config).routes,
-                    *MembersApi(lambda: reloader.loaded.config, collector.reader).routes,
-                    *HistoryApi(metrics.history, metrics.minutes).routes,
-                    *OpenApi(lambda: reloader.loaded.config).routes,
+                    *(route for one in apis for route in routes(one)),
                     *operators.routes,
-                    *playground.routes(),
+                    *Playground(public).routes(),
                     *PlaygroundSocket(public).routes(),
                 ]
                 api = AdminApi(

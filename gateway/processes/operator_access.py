@@ -53,13 +53,14 @@ class OperatorAccess:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """Routes to add to the application."""
-        return [
-            *self._pages.routes(),
-            *self._sign_in.routes,
-            *SessionApi(self.auth, self._sign_in, self._config, self._public).routes,
-            *AuditApi(self.audit, self._config).routes,
-        ]
+        """Routes of pages and the sign-in."""
+        return [*self._pages.routes(), *self._sign_in.routes]
+
+    @property
+    def apis(self) -> tuple[SessionApi, AuditApi]:
+        """Handlers of the admin API."""
+        sessions = SessionApi(self.auth, self._sign_in, self._config, self._public)
+        return sessions, AuditApi(self.audit, self._config)
 
     def counts(self) -> Merged:
         """Return the numbers of sign-ins, for the metrics."""

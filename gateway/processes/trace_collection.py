@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.feed import Source
@@ -68,12 +67,7 @@ class TraceCollection:
                     self.store, self.export, names, Redaction(traces.redact), traces.content
                 )
                 self.collector = RecordCollector(fleet, folder, sinks, logger)
-        self._api = TracesApi(self.reader, names, self.collector, self.store, self.export)
-
-    @property
-    def routes(self) -> list[web.RouteDef]:
-        """Routes of the admin API for traces."""
-        return self._api.routes
+        self.api = TracesApi(self.reader, names, self.collector, self.store, self.export)
 
     def change_headers(self, config: Config) -> None:
         """Send to the collector with the headers of another configuration. Its other settings take
@@ -102,7 +96,7 @@ class TraceCollection:
     @property
     def topics(self) -> Mapping[str, Source]:
         """Topics of the admin feed about traces, with their sources."""
-        return {"kept": self._api.newest}
+        return {"kept": self.api.newest}
 
     async def run(self) -> None:
         """Collect traces from the workers until cancelled."""

@@ -11,6 +11,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from gateway.admin.history import RANGES, HistoryApi
+from gateway.admin.operation import routes
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.history import History
 from gateway.telemetry.metrics.minute import Minute
@@ -35,7 +36,7 @@ async def asked(query: str, *minutes: Minute, history: History | None = None) ->
     for one in sorted(minutes, key=lambda one: one.at):
         log.add(one)
     app = web.Application()
-    app.add_routes(HistoryApi(history or History(), log, lambda: NOW).routes)
+    app.add_routes(routes(HistoryApi(history or History(), log, lambda: NOW)))
     async with (
         TestServer(app) as server,
         ClientSession() as session,

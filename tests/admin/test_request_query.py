@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.operation import BadQuestion
 from gateway.admin.request_query import (
     FILTERS,
     LIVE_FILTERS,
     PAGING,
-    BadQuestion,
     selected,
     wanted_by,
 )
