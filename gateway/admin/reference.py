@@ -32,7 +32,7 @@ Each role includes the ones before it. `admin.token` has the role `admin`. With 
 operation needs, the answer is 403 with `needs` and `role`. Recorded prompts and answers are in
 traces for the role `admin` only.
 
-| OperatorRole | Operations |
+| Role | Operations |
 |---|---|
 {roles}
 The playground (`/play/api/` and `/play/socket`) needs the role `operator`.

@@ -54,7 +54,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class TextForm:
     """Form of a text: a pattern, which the JSON Schema has too, and the message about others."""
 
     pattern: str
@@ -136,7 +136,7 @@ def _listen(value: object) -> str:
 Listen = Annotated[str, BeforeValidator(_listen)]
 LinkTemplate = Annotated[
     str,
-    _Text(
+    TextForm(
         _LINK, "not the template of a link: write http(s)://… with {trace_id} or {request_id} in it"
     ),
 ]
@@ -146,26 +146,27 @@ Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Name = Annotated[
-    str, _Text(_NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most")
+    str,
+    TextForm(_NAME, "not a name: use letters, digits, dots, hyphens and underscores, 64 at most"),
 ]
 Path = Annotated[
-    str, _Text(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /")
+    str, TextForm(_PATH, "not a path: begin with /, and use letters, digits, . _ ~ - and /")
 ]
 Url = Annotated[
     str,
-    _Text(
+    TextForm(
         _URL, "not an endpoint: write http://HOST:PORT or https://HOST, with a base path if need be"
     ),
 ]
 ProxyUrl = Annotated[
     str,
-    _Text(
+    TextForm(
         _PROXY, "not a proxy: write http://HOST:PORT or socks5://HOST:PORT, without a credential"
     ),
 ]
-Authority = Annotated[str, _Text(_AUTHORITY, "not a host: write HOST or HOST:PORT")]
-Rate = Annotated[str, _Text(RATE, RATE_EXPECTED)]
-DottedName = Annotated[str, _Text(_DOTTED, "not a dotted name, such as acme.headers.Stamp")]
+Authority = Annotated[str, TextForm(_AUTHORITY, "not a host: write HOST or HOST:PORT")]
+Rate = Annotated[str, TextForm(RATE, RATE_EXPECTED)]
+DottedName = Annotated[str, TextForm(_DOTTED, "not a dotted name, such as acme.headers.Stamp")]
 Identity = Annotated[tuple[Name, ...] | Literal["anonymous"], BeforeValidator(_providers)]
 """Identity providers of a route, or `anonymous`."""
 
@@ -180,7 +181,7 @@ OneOrMore = Annotated[
 ]
 _Digest = Annotated[
     str,
-    _Text(r"[0-9a-f]{64}", "not a SHA-256 digest: 64 hexadecimal digits in lower case"),
+    TextForm(r"[0-9a-f]{64}", "not a SHA-256 digest: 64 hexadecimal digits in lower case"),
 ]
 Digests = Annotated[
     tuple[_Digest, ...],
@@ -191,23 +192,27 @@ Digests = Annotated[
 Required = str | int | bool | tuple[str | int | bool, ...]
 Jwks = Annotated[
     str,
-    _Text(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
+    TextForm(r"auto|https?://[^?#@\s]+(?:\?[^#\s]*)?", "write auto, or the URL of the keys"),
 ]
-Key = Annotated[str, _Text(keys.PATTERN, f"not a key: write {keys.EXPECTED}")]
+Key = Annotated[str, TextForm(keys.PATTERN, f"not a key: write {keys.EXPECTED}")]
 HASHED_EXPECTED = ", ".join((*keys.HASHED, "header.NAME", "claim.NAME"))
 """Words of the values to hash, except the last one, for messages and descriptions."""
-HashedValue = Annotated[str, _Text(_HASHED, f"not a value: write {HASHED_EXPECTED} or body.NAME")]
-Budget = Annotated[str, _Text(BUDGET, BUDGET_EXPECTED)]
-StoreUrl = Annotated[str, _Text(location.PATTERN, location.EXPECTED)]
+HashedValue = Annotated[
+    str, TextForm(_HASHED, f"not a value: write {HASHED_EXPECTED} or body.NAME")
+]
+Budget = Annotated[str, TextForm(BUDGET, BUDGET_EXPECTED)]
+StoreUrl = Annotated[str, TextForm(location.PATTERN, location.EXPECTED)]
 Origin = Annotated[
     str,
-    _Text(_ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"),
+    TextForm(
+        _ORIGIN, "not an origin: write scheme and host, such as https://app.example.com, or *"
+    ),
 ]
-Currency = Annotated[str, _Text(r"[A-Z]{3}", "three letters, such as USD")]
+Currency = Annotated[str, TextForm(r"[A-Z]{3}", "three letters, such as USD")]
 
 
 ServiceName = Annotated[
-    str, _Text(_SERVICE, "not a name of SRV records, such as _http._tcp.vllm.internal")
+    str, TextForm(_SERVICE, "not a name of SRV records, such as _http._tcp.vllm.internal")
 ]
 Nameserver = Annotated[str, AfterValidator(_nameserver)]
 
@@ -227,7 +232,7 @@ def parse_nameserver(text: str) -> tuple[str, int]:
 
 ParameterName = Annotated[
     str,
-    _Text(
+    TextForm(
         _PARAMETER,
         "not a parameter that a rule may change: write its name, such as temperature or max_tokens",
     ),
