@@ -20,7 +20,8 @@ from gateway.config.secret_sources import KnownSecrets
 from gateway.load.allocator import keep_freed_memory
 from gateway.process_state import ProcessState
 from gateway.processes.child import report_failure, report_ready, stop_signals
-from gateway.server.serving import CannotStart, Server, settle_garbage_collector
+from gateway.server.garbage import GarbageCollection
+from gateway.server.serving import CannotStart, Server
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_logger
 from gateway.telemetry.logs.recent import RecentLines
@@ -104,7 +105,9 @@ async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: Lo
             newest = await asyncio.to_thread(load_kept, context.folder / CONFIG, known)
             await server.prepare(newest.config)
             server.commit()
-        settle_garbage_collector()
+        garbage = GarbageCollection(server)
+        garbage.start()
+        stack.callback(garbage.close)
         report_ready(context.status)
         received = await signals.get()
         options = server.runtime.config.server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import ssl
 import time
@@ -22,8 +21,6 @@ from gateway.server.pulse import Pulse
 from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
-
-_GC_YOUNG_OBJECTS = 10_000
 
 
 class CannotStart(Exception):
@@ -63,6 +60,11 @@ class Server:
     def runtime(self) -> Runtime:
         """Runtime that serves new requests."""
         return self.listener.runtime
+
+    @property
+    def retired(self) -> int:
+        """Number of runtimes that a reload has replaced, and that are closed."""
+        return self.reloads + 1 - len(self.runtimes) - len(self._retiring)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve the connections of these listening sockets. Raise CannotStart or CannotBuild."""
@@ -167,17 +169,6 @@ class Server:
         task = asyncio.create_task(old.close(tuple(self.runtimes)))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-
-def settle_garbage_collector() -> None:
-    """Exclude permanent objects from garbage collection, and collect less often.
-
-    A full collection visits every module and model, and stops the loop for 25 ms. Requests leave
-    almost no reference cycles behind.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_YOUNG_OBJECTS, 20, 50)
 
 
 def require_c_parser() -> None:
