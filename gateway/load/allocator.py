@@ -10,16 +10,18 @@ from __future__ import annotations
 import ctypes
 import os
 
-KEPT_BYTES = 16 * 1024 * 1024
+KEPT_BYTES = 32 * 1024 * 1024
 """Free memory at the end of the heap that is not returned to the kernel."""
-_LARGEST_BYTES = 2 * 1024 * 1024
-"""Blocks of this size or more are mapped alone, and returned when they are freed."""
+_LARGEST_BYTES = 32 * 1024 * 1024
+"""Blocks of this size or more are mapped alone, and returned when they are freed. It is the highest
+value that glibc takes. orjson takes a block of twelve times the size of a body.
+"""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 16 MiB of freed memory for the next bodies.
+    """Keep up to 32 MiB of freed memory for the next bodies.
 
     Do nothing where the C library has no mallopt(3), or where the environment tunes malloc.
     """
