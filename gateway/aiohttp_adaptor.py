@@ -45,6 +45,7 @@ __all__ = [
     "RawRequestMessage",
     "aiohttp_request",
     "arrived_body",
+    "arrived_pieces",
     "body_to_feed",
     "buffered_bytes",
     "client_protocol",
@@ -62,6 +63,8 @@ Parsed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 _NOT_POSSIBLE = (AttributeError, NotImplementedError, RuntimeError)
 """Errors of a transport that cannot pause reading, or not any more because it closes."""
 _BUFFER_BYTES = 64 * 1024
+_LARGE_PIECE_BYTES = 16 * 1024
+"""Mean size of pieces above which joining them takes longer than handling each."""
 _READ_AHEAD_BYTES = 256 * 1024
 """Part of a body that nobody has read at which its connection pauses is twice that."""
 _NOTHING: Parsed = ((), False, b"")
@@ -225,6 +228,17 @@ def whole(content: StreamReader, small_bytes: int) -> bytes | None:
         content._size = 0
         return pieces.popleft()
     return content.read_nowait(-1)
+
+
+def arrived_pieces(content: StreamReader) -> Sequence[bytes]:
+    """Take what has arrived of a body, in one piece if it came in small ones. aiohttp would copy
+    large pieces to join them. Raise RequestPayloadError if its framing is broken.
+    """
+    count = len(content._buffer)
+    if content._exception is None and content._size > count * _LARGE_PIECE_BYTES:
+        return [content._read_nowait_chunk(-1) for _ in range(count)]
+    data = content.read_nowait(-1)
+    return (data,) if data else ()
 
 
 def buffered_bytes(content: StreamReader) -> int:

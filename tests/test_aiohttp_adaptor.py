@@ -246,6 +246,18 @@ async def test_a_body_of_one_piece_is_taken_as_one_of_several(
     assert content.at_eof()
 
 
+async def test_large_pieces_of_a_body_are_not_joined(protocol: Protocol) -> None:
+    large = bytes(40_000)
+    content = received(protocol, post(80_005), large)
+    received(protocol, large)
+    assert list(aiohttp_adaptor.arrived_pieces(content)) == [large, large]
+    assert list(aiohttp_adaptor.arrived_pieces(content)) == []
+    for byte in b"abcde":
+        received(protocol, bytes([byte]))
+    assert list(aiohttp_adaptor.arrived_pieces(content)) == [b"abcde"]
+    assert content.at_eof()
+
+
 async def test_more_of_a_body_is_waited_for_without_reading_it(protocol: Protocol) -> None:
     content = received(protocol, post(4), b"ab")
     waiting = asyncio.ensure_future(aiohttp_adaptor.more_of(content))
@@ -260,6 +272,8 @@ async def test_a_broken_body_is_no_whole_one(protocol: Protocol) -> None:
     content = received(protocol, post(4), b"ab")
     content.set_exception(web.RequestPayloadError("malformed"))
     assert aiohttp_adaptor.whole(content, 1000) is None
+    with pytest.raises(web.RequestPayloadError):
+        aiohttp_adaptor.arrived_pieces(content)
     with pytest.raises(web.RequestPayloadError):
         await aiohttp_adaptor.more_of(content)
 

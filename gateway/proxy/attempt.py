@@ -21,7 +21,7 @@ from gateway.exchange import Exchange
 from gateway.pending import Answer, Pending
 from gateway.pipeline import Result
 from gateway.proxy.health_report import report_answer, report_failure
-from gateway.proxy.request_head import Rewrite, request_head
+from gateway.proxy.request_head import LARGE_BYTES, Rewrite, request_head
 from gateway.proxy.upload import Upload
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
@@ -271,12 +271,12 @@ class Attempt(Pending):
 
     def send(self, connection: UpstreamConnection, reader: HeadReader, first_byte_s: float) -> None:
         """Send the request on this connection; its response goes to `reader`."""
-        request, target, upload = self.request, self.target, self.upload
+        request, target, body, upload = self.request, self.target, self.body, self.upload
         data = request_head(
             request,
             target,
             self.endpoint,
-            self.body,
+            body,
             self.options.strip,
             self.rewrite,
             self.number,
@@ -291,6 +291,7 @@ class Attempt(Pending):
             upload is None,
             exchange.method == "HEAD",
             exchange.session is not None,
+            body if body is not None and len(body) > LARGE_BYTES else b"",
         )
         if upload is not None:
             upload.begin(connection, first_byte_s, self)

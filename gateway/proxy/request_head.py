@@ -14,6 +14,8 @@ from gateway.routing.target import Target
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.head import RawHeader
 
+LARGE_BYTES = 16 * 1024
+"""Above this size, copying a body behind its head takes longer than another call to write it."""
 _CONNECTION_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te"}
 
 
@@ -37,7 +39,7 @@ def request_head(
     attempt: int = 1,
 ) -> bytes:
     """Return the request line, the client's headers without those it must not set, and the
-    gateway's headers; and the body, if it is in memory.
+    gateway's headers; and the body, if it is in memory and has at most `LARGE_BYTES`.
 
     `body` is None if it is not in memory. `strip` is the length in characters of the path prefix
     that belongs to the route and is not forwarded. `attempt` is the number of this attempt.
@@ -70,7 +72,7 @@ def request_head(
         parts.append(session.opening.lines + b"\r\n")
     elif body is not None:
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        if body:
+        if len(body) <= LARGE_BYTES:
             parts.append(body)
     elif request.body_exists and request.content_length is None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")

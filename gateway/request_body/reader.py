@@ -13,7 +13,7 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
 
 from gateway import json_body
-from gateway.aiohttp_adaptor import buffered_bytes, more_of, whole
+from gateway.aiohttp_adaptor import arrived_pieces, buffered_bytes, more_of, whole
 from gateway.errors import (
     BodyTooLarge,
     ExpectationFailed,
@@ -107,14 +107,14 @@ class BodyReader:
             if not content.is_eof() and not buffered_bytes(content):
                 left_s -= await self._wait(content, left_s)
             try:
-                data = content.read_nowait(-1)
+                arrived = arrived_pieces(content)
             except web.RequestPayloadError as exc:
                 raise _malformed(exc) from exc
-            left_s = self._earned(left_s, len(data))
-            exchange.bytes_in += len(data)
-            if exchange.bytes_in > self.cap_bytes:
-                raise BodyTooLarge(self.cap_bytes)
-            if data:
+            for data in arrived:
+                left_s = self._earned(left_s, len(data))
+                exchange.bytes_in += len(data)
+                if exchange.bytes_in > self.cap_bytes:
+                    raise BodyTooLarge(self.cap_bytes)
                 yield data
 
     async def _wait(self, content: StreamReader, longest_s: float) -> float:

@@ -202,8 +202,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         last: bool = True,
         head_only: bool = False,
         upgrade: bool = False,
+        rest: bytes = b"",
     ) -> None:
         """Write a request's head (and body, if `last`). `reader` is called with its response.
+        `rest` is written behind `data`: a body that is too large to be copied there.
 
         `head_only`: a HEAD request, whose response has no body. `upgrade`: the request asks for
         WebSocket, so that the response may have a `tunnel`. The first-byte timer starts when the
@@ -226,7 +228,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._idle_s = idle_s
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
         self._deadline.move(self._loop.time() + first_byte_s if last else NEVER)
-        self.transport.write(data)
+        if rest:
+            self.transport.writelines((data, rest))
+        else:
+            self.transport.write(data)
 
     def send_body(self, data: bytes) -> None:
         """Write a piece of the request body."""
