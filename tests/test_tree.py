@@ -119,6 +119,7 @@ ELSEWHERE = {
     "wiring/alerts.py": "cli/test_alerts.py",
     "config/model_errors.py": "config/test_load.py",
     "config/yaml_reader.py": "config/test_load.py",
+    "config/plug_in.py": "hooks/test_load.py",
     "http/tunnel_connector.py": "wire/test_egress.py",
     "admin/budgets.py": "admin/test_members_api.py",
     "admin/key_registers.py": "admin/test_keys_api.py",

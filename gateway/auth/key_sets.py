@@ -12,14 +12,13 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
 from gateway.auth.jwk import ASYMMETRIC, UnusableKeySet, VerificationKey, parse_key_set
 from gateway.errors import AuthUnavailable
-from gateway.http.egress import Proxy
+from gateway.http.egress import Proxy, connector_to
 from gateway.http.urls import is_trustworthy
 
 FRESH_S = 600.0
@@ -228,20 +227,14 @@ def http_fetch(context: ssl.SSLContext | None, proxy: Proxy | None = None) -> Fe
     """
 
     async def fetch(url: str) -> bytes:
-        if proxy is None or not proxy.serves(urlsplit(url).hostname or ""):
-            return await read(url, None)
-        return await read(url, proxy.connector())
-
-    async def read(url: str, connector: aiohttp.BaseConnector | None) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         # One session for each fetch suffices, since there is one fetch in ten minutes.
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=connector_to(url, proxy, context=context)
+            ) as session,
             session.get(
-                url,
-                allow_redirects=False,
-                ssl=True if context is None else context,
-                headers={"Accept": "application/json"},
+                url, allow_redirects=False, headers={"Accept": "application/json"}
             ) as response,
         ):
             if response.status != 200:

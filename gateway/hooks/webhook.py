@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -21,14 +20,10 @@ import orjson
 from gateway.dialects.passages import Passage
 from gateway.hooks.content import HookedRequest, Refused, TextWindow
 from gateway.hooks.guarded import HookError
-from gateway.http.egress import Proxy
+from gateway.http.egress import Proxy, connector_to
 from gateway.http.signature import signature
 
 _ANSWER_CAP_BYTES = 1024 * 1024
-_IDLE_S = 4.0
-"""Longest time that a connection is kept for the next call. Many servers close theirs after 5 s,
-and a call that crosses the close would fail.
-"""
 _LONGEST_REASON = 200
 _MOST_CATEGORIES = 10
 
@@ -183,19 +178,13 @@ class Webhook:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             options = self._options
-            proxy = options.proxy
-            if proxy is not None and proxy.serves(urlsplit(options.url).hostname or ""):
-                connector = proxy.connector(limit=options.concurrency, context=options.context)
-            elif options.context is not None:
-                connector = aiohttp.TCPConnector(
-                    limit=options.concurrency, ssl=options.context, keepalive_timeout=_IDLE_S
-                )
-            else:
-                connector = aiohttp.TCPConnector(
-                    limit=options.concurrency, keepalive_timeout=_IDLE_S
-                )
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=connector_to(
+                    options.url,
+                    options.proxy,
+                    context=options.context,
+                    limit=options.concurrency,
+                ),
                 # The hook has a timeout of its own.
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),

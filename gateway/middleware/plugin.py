@@ -14,7 +14,6 @@ with an `Options` pydantic model, made with the validated options and called as 
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
@@ -22,10 +21,9 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH
 from multidict import CIMultiDict, CIMultiDictProxy
-from pydantic import BaseModel, ValidationError
 
 from gateway.aiohttp_adaptor import RawRequestMessage, aiohttp_request, arrived_body
-from gateway.config.wording import in_words
+from gateway.config.plug_in import PlugInUnusable, found_at, has_options, made_with
 from gateway.exchange import Exchange
 from gateway.request import Request
 
@@ -97,47 +95,15 @@ def _with_length(message: RawRequestMessage, length: int) -> RawRequestMessage:
     return message._replace(headers=CIMultiDictProxy(headers), raw_headers=raw)
 
 
-class PluginError(Exception):
-    """Plug-in cannot be used. `message` says why, `path` which of its configuration keys is
-    meant.
-    """
-
-    def __init__(self, message: str, path: tuple[str | int, ...] = ("use",)) -> None:
-        super().__init__(message)
-        self.message = message
-        self.path = path
-
-
 def load_plugin(name: str, options: Mapping[str, Any]) -> Plugin:
-    """Return the policy for the middleware that a dotted name refers to. Raise PluginError."""
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as exc:  # code of the plug-in may raise anything
-        raise PluginError(f"cannot import {module_name}: {_told(exc)}") from exc
-    found = getattr(module, attribute, None)
-    if found is None:
-        raise PluginError(f"{module_name} has no {attribute}")
+    """Return the policy for the middleware that a dotted name refers to. Raise PlugInUnusable."""
+    found = found_at(name)
     if inspect.iscoroutinefunction(found):
         if options:
-            raise PluginError("a function takes no options", ("options",))
+            raise PlugInUnusable("a function takes no options", ("options",))
         return Plugin(cast(Middleware, found))
-    model = getattr(found, "Options", None)
-    if not (inspect.isclass(found) and inspect.isclass(model) and issubclass(model, BaseModel)):
-        raise PluginError("neither an async function nor a class with an Options model")
+    if not (inspect.isclass(found) and has_options(found)):
+        raise PlugInUnusable("neither an async function nor a class with an Options model")
     if not inspect.iscoroutinefunction(inspect.getattr_static(found, "__call__", None)):
-        raise PluginError("its instances have no async __call__(request, handler)")
-    try:
-        parsed = model.model_validate(dict(options))
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        message = in_words(first["type"], first["msg"], first.get("ctx", {}))
-        raise PluginError(message, ("options", *first["loc"])) from exc
-    try:
-        return Plugin(cast(Middleware, cast(Any, found)(parsed)))
-    except Exception as exc:
-        raise PluginError(f"cannot be made: {_told(exc)}", ("options",)) from exc
-
-
-def _told(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"
+        raise PlugInUnusable("its instances have no async __call__(request, handler)")
+    return Plugin(cast(Middleware, made_with(found, options)))

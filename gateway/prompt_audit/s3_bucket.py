@@ -20,7 +20,7 @@ from gateway.http.aws_signature import (
     canonical_query,
     signed_headers,
 )
-from gateway.http.egress import Proxy
+from gateway.http.egress import Proxy, connector_to
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _ANSWER_CAP_BYTES = 64 * 1024
@@ -100,7 +100,7 @@ class S3Bucket:
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=self._connector(),
+                    connector=connector_to(str(url), options.proxy, context=options.context),
                     timeout=aiohttp.ClientTimeout(
                         total=options.timeout_s, sock_connect=10.0, sock_read=_SILENCE_S
                     ),
@@ -119,14 +119,6 @@ class S3Bucket:
             raise BucketFailed(f"it cannot be reached: {exc.os_error.strerror or ''}") from exc
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as exc:
             raise BucketFailed(type(exc).__name__) from exc
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        options = self._options
-        if options.proxy is not None and options.proxy.serves(
-            urlsplit(f"//{self._host}").hostname or ""
-        ):
-            return options.proxy.connector(context=options.context)
-        return aiohttp.TCPConnector(ssl=True if options.context is None else options.context)
 
 
 async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:

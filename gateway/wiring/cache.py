@@ -14,8 +14,8 @@ from gateway.dialects import DIALECTS
 from gateway.middleware.cache import CacheAnswers, CacheOptions
 from gateway.middleware.limits import RequestLimits
 from gateway.response_cache.cache import AnswerCache
-from gateway.stores.makers import makers
-from gateway.wiring.store import OpeningStore
+from gateway.stores.makers import UNUSABLE, makers
+from gateway.wiring.store import store_fault
 
 _WITHOUT_EFFECT = {
     *("name", "auth", "scopes", "limits", "limit_headers", "served_headers", "cors", "cache"),
@@ -49,10 +49,12 @@ def answer_cache(
     if not caches(config):
         return None
     location = config.store.location
-    with OpeningStore(faults):
+    try:
         store = makers(location).open_answers(location, config.store.cache_bytes)
         return AnswerCache(store, report=report)
-    return None
+    except UNUSABLE as exc:
+        faults.append(store_fault(exc))
+        return None
 
 
 def cache_answers(

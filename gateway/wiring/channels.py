@@ -18,9 +18,9 @@ from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget
 from gateway.middleware.channels import ChannelOptions
 from gateway.request_body.reader import BodyReader
-from gateway.stores.makers import makers
+from gateway.stores.makers import UNUSABLE, makers
 from gateway.wiring.limits import per_second
-from gateway.wiring.store import OpeningStore
+from gateway.wiring.store import store_fault
 from gateway.wiring.websocket import session_options
 
 _UNLIMITED_BYTES = 2**63
@@ -46,12 +46,14 @@ def channels(
     if not has_channels(config):
         return Channels(cap_bytes, LocalLink())
     location = config.store.location
-    with OpeningStore(faults):
+    try:
         link = makers(location).open_channels(location, report)
         if link is None and folder is not None and config.server.workers > 1:
             link = WorkerLink(folder, slot, config.server.workers)
         return Channels(cap_bytes, link or LocalLink())
-    return None
+    except UNUSABLE as exc:
+        faults.append(store_fault(exc))
+        return None
 
 
 def channels_path(route: models.Route) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.config import Config, models
+from gateway.config.plug_in import PlugInUnusable
 from gateway.config.problems import ConfigPath, Fault
 from gateway.config.secrets import Secret
 from gateway.hooks.guarded import GuardedHook, HookSinks
-from gateway.hooks.load import HookNotLoaded, load_hook
+from gateway.hooks.load import load_hook
 from gateway.hooks.redact import Find, RedactOptions, Redactor, RedactorNotMade, presidio
 from gateway.hooks.webhook import Webhook, WebhookFormat, WebhookOptions
 from gateway.wiring.egress import proxy_of
@@ -96,7 +97,7 @@ def hooks(config: Config, sinks: HookSinks, faults: list[Fault], kept: _Searches
             else:
                 try:
                     hook = load_hook(settings.use, settings.options)
-                except HookNotLoaded as exc:
+                except PlugInUnusable as exc:
                     path = ("hooks", name, *exc.path)
                     if path not in failed:
                         failed.add(path)

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.auth.provider import Provider
 from gateway.channels.channels import Channels
 from gateway.config import Config
+from gateway.config.plug_in import PlugInUnusable
 from gateway.config.problems import Fault
 from gateway.dialects.listed_model import ListedModel
 from gateway.limiting.guard import GuardedStore
@@ -23,7 +24,7 @@ from gateway.load.overload import BodyBudget
 from gateway.middleware.admission import Admission
 from gateway.middleware.metrics import Counting
 from gateway.middleware.own_usage import OwnUsage
-from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.middleware.plugin import Plugin, load_plugin
 from gateway.middleware.request_classes import RequestClasses
 from gateway.prompt_audit.audit_log import PromptLog
 from gateway.proxy.shadow import Shadows
@@ -99,6 +100,6 @@ def plugins(config: Config, faults: list[Fault]) -> Plugins:
         for index, plugin in enumerate(route.middleware):
             try:
                 loaded[route.name].append(load_plugin(plugin.use, plugin.options))
-            except PluginError as exc:
+            except PlugInUnusable as exc:
                 faults.append((("routes", number, "middleware", index, *exc.path), exc.message))
     return loaded

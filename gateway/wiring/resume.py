@@ -15,9 +15,9 @@ from gateway.resume.options import ResumeOptions
 from gateway.resume.policy import Allowed, OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.resume.worker_sharing import WorkerSharing
-from gateway.stores.makers import makers
+from gateway.stores.makers import UNUSABLE, makers
 from gateway.wiring.limits import per_second
-from gateway.wiring.store import OpeningStore
+from gateway.wiring.store import store_fault
 
 
 def resumes(config: Config) -> bool:
@@ -40,7 +40,7 @@ def streams(
     if not resumes(config):
         return Streams(cap_bytes)
     location = config.store.location
-    with OpeningStore(faults):
+    try:
         sharing = makers(location).open_sharing(location, report)
         if sharing is not None:
             return Streams(cap_bytes, sharing=sharing)
@@ -48,7 +48,9 @@ def streams(
             return Streams(cap_bytes)
         siblings = WorkerSharing(folder, slot, config.server.workers)
         return Streams(cap_bytes, slot=slot, sharing=siblings)
-    return None
+    except UNUSABLE as exc:
+        faults.append(store_fault(exc))
+        return None
 
 
 def streams_path(route: models.Route) -> str:

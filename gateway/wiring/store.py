@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from gateway.config import Config
 from gateway.config.problems import Fault
@@ -44,32 +43,16 @@ def stores(
     location = config.store.location
     if folder is not None and not location.is_shared:
         location = locate(f"sqlite://{folder / 'store.db'}")
-    with OpeningStore(faults):
+    try:
         store = makers(location)
         limits, records = store.open_limits(location), store.open_records(location)
-        local = limits if isinstance(limits, MemoryLimits) else MemoryLimits()
-        return Stores(GuardedStore(limits, local=local, report=report), records)
-    return None
+    except UNUSABLE as exc:
+        faults.append(store_fault(exc))
+        return None
+    local = limits if isinstance(limits, MemoryLimits) else MemoryLimits()
+    return Stores(GuardedStore(limits, local=local, report=report), records)
 
 
-class OpeningStore:
-    """Context in which a store is opened. If that fails, the reason is added to `faults`, and the
-    code after the block runs.
-    """
-
-    def __init__(self, faults: list[Fault]) -> None:
-        self._faults = faults
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if not isinstance(error, UNUSABLE):
-            return False
-        self._faults.append((("store", "url"), f"cannot be used: {why(error)}"))
-        return True
+def store_fault(exc: Exception) -> Fault:
+    """Return the fault of a store that cannot be opened."""
+    return ("store", "url"), f"cannot be used: {why(exc)}"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.hooks.load import HookNotLoaded, load_hook
+from gateway.config.plug_in import PlugInUnusable
+from gateway.hooks.load import load_hook
 
 CODE = """
 from pydantic import BaseModel
@@ -91,7 +92,7 @@ def test_a_hook_without_options_is_made_without() -> None:
 def test_one_that_cannot_be_used_says_why(
     name: str, options: dict[str, object], reason: str, path: tuple[str, ...]
 ) -> None:
-    with pytest.raises(HookNotLoaded) as caught:
+    with pytest.raises(PlugInUnusable) as caught:
         load_hook(name, options)
     assert reason in caught.value.message
     assert caught.value.path == path

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.middleware.plugin import Plugin, PluginError, load_plugin
+from gateway.config.plug_in import PlugInUnusable
+from gateway.middleware.plugin import Plugin, load_plugin
 from tests.support.client import RawClient, ask, request
 from tests.support.gateway import StartGateway, simple_config
 from tests.support.tokens import Auth, bearer
@@ -123,7 +124,7 @@ class Picky:
     async def __call__(self, request, handler): ...
 """)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(PlugInUnusable) as caught:
         load_plugin(name, options)
     assert reason in caught.value.message
     assert caught.value.path == path
@@ -255,19 +256,19 @@ async def test_a_plug_in_may_answer_by_itself(start_gateway: StartGateway, count
     "name", ["", "x", ".", ".x", "x.", "..", "json.", "os.path.", "a b.c", "é.x"]
 )
 def test_a_name_that_is_no_dotted_name_is_an_error_of_the_file(name: str) -> None:
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(PlugInUnusable) as caught:
         load_plugin(name, {})
     assert caught.value.path == ("use",)
 
 
 def test_an_unknown_option_is_refused_by_its_name(documented: str) -> None:
-    with pytest.raises(PluginError, match="unknown key") as caught:
+    with pytest.raises(PlugInUnusable, match="unknown key") as caught:
         load_plugin(f"{documented}.Stamp", {"header": "X-A", "vlaue": "typo"})
     assert caught.value.path == ("options", "vlaue")
 
 
 def test_what_an_option_holds_is_not_repeated(documented: str) -> None:
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(PlugInUnusable) as caught:
         load_plugin(f"{documented}.Stamp", {"header": ["canary"]})
     assert "canary" not in caught.value.message
 

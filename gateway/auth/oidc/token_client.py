@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode
 
 import aiohttp
 import orjson
 
 from gateway.auth.oidc.issuer_metadata import IssuerMetadata
-from gateway.http.egress import Proxy
+from gateway.http.egress import Proxy, connector_to
 
 _TIMEOUT_S = 10.0
 _SIZE_CAP_BYTES = 512 * 1024
@@ -109,19 +109,19 @@ class TokenClient:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> tuple[int, Mapping[str, Any]]:
         """Return status and document of a response; an empty one if it is no JSON object."""
-        proxy, host = self._proxy, urlsplit(url).hostname or ""
-        connector = proxy.connector() if proxy is not None and proxy.serves(host) else None
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+                aiohttp.ClientSession(
+                    timeout=timeout,
+                    connector=connector_to(url, self._proxy, context=self._context),
+                ) as session,
                 session.request(
                     method,
                     url,
                     data=body,
                     headers={"Accept": "application/json", **headers},
                     allow_redirects=False,
-                    ssl=True if self._context is None else self._context,
                 ) as response,
             ):
                 data = bytearray()

@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -15,6 +14,7 @@ from gateway.auth.oidc.issuer_metadata import IssuerDirectory, UnusableIssuer
 from gateway.cli.doctor.finding import Finding, failed, ok, warning
 from gateway.config import Config, models
 from gateway.errors import AuthUnavailable
+from gateway.http.egress import connector_to
 from gateway.wiring.egress import proxy_of
 
 _TIMEOUT_S = 5.0
@@ -43,21 +43,15 @@ async def _issuer(
     context = ssl.create_default_context(cafile=options.ca) if options.ca else None
     reports: list[str] = []
     dates: list[float] = []
-
     proxy = proxy_of(options.proxy, "https")
 
     async def fetch(url: str) -> bytes:
-        if proxy is None or not proxy.serves(urlsplit(url).hostname or ""):
-            return await read(url, None)
-        return await read(url, proxy.connector())
-
-    async def read(url: str, connector: aiohttp.BaseConnector | None) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
-            session.get(
-                url, allow_redirects=False, ssl=True if context is None else context
-            ) as response,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=connector_to(url, proxy, context=context)
+            ) as session,
+            session.get(url, allow_redirects=False) as response,
         ):
             if response.status != 200:
                 raise ValueError(f"{url}: status {response.status}")

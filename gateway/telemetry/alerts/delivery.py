@@ -11,11 +11,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from gateway.http.egress import Proxy
+from gateway.http.egress import Proxy, connector_to
 from gateway.http.signature import signature
 from gateway.telemetry.alerts.event import AlertEvent, AlertFormat, body_of
 
@@ -57,15 +56,10 @@ async def deliver(target: AlertTarget, event: AlertEvent) -> None:
         at = str(int(time.time()))
         headers["X-Gateway-Timestamp"] = at
         headers["X-Gateway-Signature"] = signature(target.secret, at, body)
-    proxy = target.proxy
-    if proxy is not None and proxy.serves(urlsplit(target.url).hostname or ""):
-        connector: aiohttp.BaseConnector = proxy.connector()
-    else:
-        connector = aiohttp.TCPConnector()
     try:
         async with (
             aiohttp.ClientSession(
-                connector=connector,
+                connector=connector_to(target.url, target.proxy),
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
