@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 
 import httpx
 import pytest
 
-from tests.support.commands import call, environment, run, taken_address
+from tests.support.commands import call, taken_address
+from tests.support.fork_server import ForkServer
 
 
-async def test_demo_serves_the_backend_alone() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "demo", "--listen", "127.0.0.1:0", "--pace", "1ms"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(),
-    )
-    assert process.stdout is not None
+async def test_demo_serves_the_backend_alone(fork_server: ForkServer) -> None:
+    process = await fork_server.start(("demo", "--listen", "127.0.0.1:0", "--pace", "1ms"))
     try:
         async with asyncio.timeout(20):
             url = (await process.stdout.readline()).decode().split()[-1]
@@ -30,10 +24,11 @@ async def test_demo_serves_the_backend_alone() -> None:
                 answer = (await client.post(url + "/v1/chat/completions", json=asked)).json()
     finally:
         process.send_signal(signal.SIGINT)
-        _, errors = await process.communicate()
+        errors = await process.stderr.read()
+        code = await process.wait()
     assert "demo" in [model["id"] for model in models["data"]]
     assert answer["choices"][0]["message"]["content"]
-    assert (process.returncode, errors) == (0, b"")
+    assert (code, errors) == (0, b"")
 
 
 def test_a_demo_backend_whose_address_is_taken_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +39,9 @@ def test_a_demo_backend_whose_address_is_taken_says_so(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("listen", ["x", "127.0.0.1:99999", "127.0.0.1:\u0661"])
-async def test_a_demo_address_that_is_none_is_a_usage_error(listen: str) -> None:
-    said = await run("demo", "--listen", listen)
+def test_a_demo_address_that_is_none_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], listen: str
+) -> None:
+    said = call(capsys, "demo", "--listen", listen)
     assert said.code == 2
     assert "write HOST:PORT" in said.err

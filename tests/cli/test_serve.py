@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from gateway.demo import DemoBackend
 from tests.support.client import RawClient
 from tests.support.commands import NOWHERE, call, environment, run, taken_address
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import StartGatewayProcess, config_text, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 
@@ -32,11 +34,11 @@ routes: [{name: openai, path: /v1/, auth: [demo], models: [demo]}]
 
 
 async def test_serve_says_the_same_of_a_plug_in_as_check(
-    capsys: pytest.CaptureFixture[str], file: Path
+    capsys: pytest.CaptureFixture[str], file: Path, fork_server: ForkServer
 ) -> None:
     file.write_text(config_text(simple_config(NOWHERE, middleware=[{"use": "no.such"}]), {}))
     # A process of its own: the master forks, and takes SIGCHLD, which the event loops here need.
-    said = await run("serve", "--config", str(file))
+    said = await run(fork_server, "serve", "--config", str(file))
     assert said.code == 1
     assert said.err == call(capsys, "check", str(file)).err
 
@@ -51,10 +53,10 @@ async def test_serve_serves(start_gateway_process: StartGatewayProcess) -> None:
         assert await process.wait() == 0
 
 
-async def test_an_address_that_is_taken_says_so(file: Path) -> None:
+async def test_an_address_that_is_taken_says_so(file: Path, fork_server: ForkServer) -> None:
     with taken_address() as address:
         file.write_text(config_text(simple_config(NOWHERE, server={"listen": address}), {}))
-        said = await run("serve", "--config", str(file))
+        said = await run(fork_server, "serve", "--config", str(file))
     assert said.code == 3
     (line,) = said.err.splitlines()
     assert line.startswith(f"gateway: cannot listen on {address}: ")
@@ -63,19 +65,21 @@ async def test_an_address_that_is_taken_says_so(file: Path) -> None:
 
 @pytest.mark.parametrize("address", ["nobody.invalid:0", "192.0.2.1:0"])
 async def test_an_address_of_another_machine_is_not_taken_for_a_used_one(
-    file: Path, address: str
+    file: Path, address: str, fork_server: ForkServer
 ) -> None:
     file.write_text(config_text(simple_config(NOWHERE, server={"listen": address}), {}))
-    said = await run("serve", "--config", str(file))
+    said = await run(fork_server, "serve", "--config", str(file))
     assert said.code == 3
     assert said.err.startswith(f"gateway: cannot listen on {address}: ")
     assert said.err.endswith("It has to be an address of this machine. Change server.listen.\n")
 
 
-async def test_an_address_that_is_taken_from_the_demo_backend_says_so(file: Path) -> None:
+async def test_an_address_that_is_taken_from_the_demo_backend_says_so(
+    file: Path, fork_server: ForkServer
+) -> None:
     with taken_address() as address:
         file.write_text(config_text(simple_config(NOWHERE) | {"demo": {"listen": address}}, {}))
-        said = await run("serve", "--config", str(file))
+        said = await run(fork_server, "serve", "--config", str(file))
     assert said.code == 3
     (line,) = said.err.splitlines()
     assert line.startswith(f"gateway: cannot listen on {address}: Address already in use")
@@ -89,14 +93,19 @@ def test_a_bad_file_is_never_served(capsys: pytest.CaptureFixture[str], file: Pa
     assert "upstreams: is missing" in said.err
 
 
-async def test_without_aiohttps_c_parser_it_does_not_start(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
-    said = await run("serve", "--config", str(file))
-    assert said.code == 3
-    assert "C parser" in said.err
-    assert "pip install --force-reinstall" in said.err
+def test_without_aiohttps_c_parser_it_does_not_start(file: Path) -> None:
+    # A program of its own: aiohttp reads the variable when it is imported.
+    said = subprocess.run(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(file)],
+        env={**environment(), "AIOHTTP_NO_EXTENSIONS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 3
+    assert "C parser" in said.stderr
+    assert "pip install --force-reinstall" in said.stderr
 
 
 async def test_sigterm_lets_a_stream_end(start_gateway_process: StartGatewayProcess) -> None:
@@ -131,18 +140,13 @@ async def test_a_second_sigterm_ends_at_once(start_gateway_process: StartGateway
             assert await process.wait() == 0
 
 
-async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
+async def test_the_curl_it_prints_works_when_pasted(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
     backend = DemoBackend(pace_s=0.001)
     await backend.start()
     (tmp_path / "config.yaml").write_text(DEMO.replace("BACKEND", backend.url))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=tmp_path,
-        env=environment(),
-    )
-    assert process.stderr is not None
+    process = await fork_server.start(["serve"], folder=tmp_path)
     try:
         async with asyncio.timeout(20):
             said = (await process.stderr.readuntil(b"}'\n")).decode()
@@ -162,7 +166,7 @@ async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
                 assert (await client.get(play)).status_code == 200
     finally:
         process.terminate()
-        await process.communicate()
+        code = await process.wait()
         await backend.stop()
     assert answer.startswith(b"data: {")
     assert answer.endswith(b"data: [DONE]\n\n")
@@ -170,4 +174,4 @@ async def test_the_curl_it_prints_works_when_pasted(tmp_path: Path) -> None:
     assert play == f"{pages}/play"
     assert f"Bearer {token}'" in said
     assert (tmp_path / "made/secret").stat().st_mode & 0o777 == 0o600
-    assert process.returncode == 0
+    assert code == 0

@@ -92,7 +92,6 @@ def _bundle(www: Path) -> None:
 async def running(tmp_path_factory: pytest.TempPathFactory, www: Path) -> AsyncIterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     folder.chmod(0o755)
-    (folder / "nginx").mkdir()
     document = yaml.safe_load((FOLDER / "gateway.yaml").read_text())
     async with Link(0) as backend, Link(0) as link:
         document["upstreams"]["demo"]["endpoints"] = [{"url": backend.url}]
@@ -104,11 +103,9 @@ async def running(tmp_path_factory: pytest.TempPathFactory, www: Path) -> AsyncI
         gateway = RunningGateway(document, {})
         await gateway.start()
         locations = (FOLDER / "locations.conf").read_text().replace("/srv/www", str(www))
-        nginx = Nginx(folder / "nginx", gateway.port, site={"locations": locations})
-        await nginx.start()
-        link.target_port = nginx.port
-        yield Site(gateway, link, backend)
-        await nginx.stop()
+        async with Nginx(folder / "nginx", gateway.port, site={"locations": locations}) as nginx:
+            link.target_port = nginx.port
+            yield Site(gateway, link, backend)
         assert await gateway.stop() == []
 
 

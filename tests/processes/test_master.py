@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +18,9 @@ import yaml
 
 from tests.support.admin import admin, told, until
 from tests.support.client import RawClient, ask
+from tests.support.commands import run
 from tests.support.figures import Report
+from tests.support.fork_server import ForkServer
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 from tests.support.waiting import PATIENCE_S, SLACK_S, eventually
@@ -262,7 +263,7 @@ async def test_a_process_with_too_much_memory_refuses_and_is_not_ready(
 
 
 async def test_a_configuration_that_cannot_be_built_is_told_once_with_its_line(
-    tmp_path: Path,
+    tmp_path: Path, fork_server: ForkServer
 ) -> None:
     (tmp_path / "config.yaml").write_text(
         "server: {listen: '127.0.0.1:0', workers: 2}\n"
@@ -271,15 +272,9 @@ async def test_a_configuration_that_cannot_be_built_is_told_once_with_its_line(
         "routes:\n  - {name: r, path: /, auth: anonymous, upstream: a,\n"
         "     middleware: [{use: nowhere.to.be.found}]}\n"
     )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve"),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert errors.decode().splitlines() == [
+    said = await run(fork_server, "serve", folder=tmp_path)
+    assert said.code == 1
+    assert said.err.splitlines() == [
         "config.yaml:6:20: routes[0].middleware[0].use: cannot import nowhere.to.be: "
         "ModuleNotFoundError: No module named 'nowhere'"
     ]

@@ -139,7 +139,7 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
                 "path": "/slow/",
                 "strip": True,
                 "models": ["demo-slow", "demo-hang"],
-                "heartbeat": "20ms",
+                "heartbeat": "10ms",
                 **guarded,
             },
             {
@@ -147,7 +147,7 @@ def _config(backend_url: str, auth: Auth) -> dict[str, Any]:
                 "path": "/slow/anthropic/",
                 "strip": True,
                 "models": ["claude-slow", "claude-hang"],
-                "heartbeat": "20ms",
+                "heartbeat": "10ms",
                 **guarded,
             },
             {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sdk.conftest import ANSWER, PROMPT, Door
+from tests.support.waiting import asked_until
 
 SCRIPT = Path(__file__).parents[1] / "node" / "openai.mjs"
 
@@ -40,9 +41,11 @@ async def test_a_stream_says_what_the_whole_answer_says(door: Door) -> None:
 
 async def test_comments_in_a_stream_are_nothing_to_it_or_to_eventsource_parser(door: Door) -> None:
     assert await met(door, "slow", "/slow/v1") == {"text": ANSWER}
-    told = await met(door, "parsed", "/slow/v1")
+    # A busy machine lets the silence pass without a heartbeat now and then.
+    told = await asked_until(
+        lambda: met(door, "parsed", "/slow/v1"), lambda told: told["comments"] > 0
+    )
     assert told["text"] == ANSWER
-    assert told["comments"] > 0
 
 
 async def test_what_people_try_first_works(door: Door) -> None:

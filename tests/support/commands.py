@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import pytest
 import yaml
 
 from gateway.cli import main
+from tests.support.fork_server import ForkServer
+from tests.support.waiting import PATIENCE_S
 
 NOWHERE = "http://127.0.0.1:1"
 """URL of a backend that is not there."""
@@ -76,20 +77,15 @@ async def called(*arguments: str) -> Said:
     return Said(code, out.getvalue(), err.getvalue())
 
 
-async def run(*arguments: str) -> Said:
-    """Run a command in a process of its own. It must print no traceback."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(),
-    )
-    async with asyncio.timeout(20):
-        out, err = await process.communicate()
+async def run(server: ForkServer, *arguments: str, folder: Path | None = None) -> Said:
+    """Run a command in a process of its own, in a folder. It must print no traceback."""
+    process = await server.start(arguments, folder=folder)
+    async with asyncio.timeout(PATIENCE_S):
+        out, err, code = await asyncio.gather(
+            process.stdout.read(), process.stderr.read(), process.wait()
+        )
     assert b"Traceback" not in err, err.decode()
-    assert process.returncode is not None
-    return Said(process.returncode, out.decode(), err.decode())
+    return Said(code, out.decode(), err.decode())
 
 
 def environment() -> dict[str, str]:

@@ -80,14 +80,16 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
-    async def start(self, arguments: Sequence[str], first: str = "") -> ForkedProcess:
-        """Start `gateway` with these arguments and this process's environment and directory.
-        `first` is Python code that runs before.
+    async def start(
+        self, arguments: Sequence[str], first: str = "", *, folder: Path | None = None
+    ) -> ForkedProcess:
+        """Start `gateway` with these arguments and this process's environment, in `folder`, or in
+        this process's directory. `first` is Python code that runs before.
         """
         order = {
             "arguments": arguments,
             "environment": dict(os.environ),
-            "folder": os.getcwd(),
+            "folder": str(folder or os.getcwd()),
             "first": first,
         }
         status, of_status = os.pipe()

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import trustme
 
+from tests.support.block import AsyncBlock
 from tests.support.waiting import PATIENCE_S, asked_until, eventually
 
 SHIPPED = Path(__file__).parents[2] / "nginx"
@@ -47,7 +48,7 @@ class StartNginx(Protocol):
         """
 
 
-class Nginx:
+class Nginx(AsyncBlock):
     """Process of nginx in front of one gateway."""
 
     def __init__(
@@ -82,7 +83,13 @@ class Nginx:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command("daemon off;"), stderr=asyncio.subprocess.PIPE
             )
-            await self._wait_until_it_listens()
+            try:
+                await self._wait_until_it_listens()
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+                await self._process.wait()
+                raise
 
     async def test(self) -> str:
         """Run `nginx -t`, which must accept the files. Return its output."""
@@ -104,6 +111,12 @@ class Nginx:
             process.terminate()
         _, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()
+
+    async def _enter(self) -> None:
+        await self.start()
+
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.stop()
 
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of the access log so far."""
@@ -138,7 +151,7 @@ class Nginx:
     def _write_files(self) -> None:
         folder = self._folder
         site = folder / "site"
-        site.mkdir(exist_ok=True)
+        site.mkdir(parents=True, exist_ok=True)
         for name in ("nginx.conf", "gateway.conf"):
             shutil.copy(SHIPPED / name, folder / name)
         if self._main is not None:

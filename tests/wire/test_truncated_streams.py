@@ -15,7 +15,7 @@ import trustme
 from tests.support.client import Response
 from tests.support.exchange import POST, ask
 from tests.support.gateway import RunningGateway, StartGateway, simple_config
-from tests.support.nginx import Nginx
+from tests.support.nginx import StartNginx
 from tests.support.upstream import (
     LAST_CHUNK,
     Script,
@@ -209,7 +209,7 @@ async def test_tls_that_ends_without_close_notify_is_no_end(
 
 
 async def test_nginx_in_front_of_a_backend_does_not_hide_that_it_died(
-    start_gateway: StartGateway, tmp_path: Path
+    start_gateway: StartGateway, start_nginx: StartNginx
 ) -> None:
     # nginx speaks HTTP/1.0 to it unless told otherwise, and makes chunks of what it gets.
     events = EVENTS["openai"][:1]
@@ -217,16 +217,11 @@ async def test_nginx_in_front_of_a_backend_does_not_hide_that_it_died(
         location = f"location / {{ proxy_pass {upstream.url}; proxy_http_version 1.0; }}"
         server = f"include site/listen.conf; include site/certificates.conf; {location}"
         main = f"events {{}} http {{ include site/paths.conf; server {{ {server} }} }}"
-        (tmp_path / "nginx").mkdir()
-        nginx = Nginx(tmp_path / "nginx", 1, main=main)
-        await nginx.start()
-        try:
-            options = {"tls": {"ca": str(nginx.ca_file)}}
-            gateway = await start_gateway(simple_config(nginx.url, upstream=options))
-            response = await ask(gateway.port, POST)
-            line = await gateway.wait_for_log(lambda line: line["event"] == "request")
-        finally:
-            await nginx.stop()
+        nginx = await start_nginx(1, main=main)
+        options = {"tls": {"ca": str(nginx.ca_file)}}
+        gateway = await start_gateway(simple_config(nginx.url, upstream=options))
+        response = await ask(gateway.port, POST)
+        line = await gateway.wait_for_log(lambda line: line["event"] == "request")
     assert response.body.startswith(events[0])
     assert not response.clean_end
     assert line["error"] == "upstream_truncated"
