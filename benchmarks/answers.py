@@ -6,8 +6,9 @@ import http.client
 import json
 import re
 import time
+from typing import Any
 
-_CHAT = "/v1/chat/completions"
+_CHAT, _MESSAGES_PATH = "/v1/chat/completions", "/v1/messages"
 _PATIENCE_S = 10.0
 _SENT_AT = re.compile(rb"t=(\d+) ")
 _MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -38,6 +39,30 @@ def check(port: int, backend: int, token: str | None, *, rewritten: bool = False
             status, _, _ = _ask(port, None)
             if status != 401:
                 raise WrongAnswer(f"{status} without a token, not 401")
+    except (OSError, http.client.HTTPException) as exc:
+        raise WrongAnswer(f"no whole answer: {exc!r}") from exc
+
+
+def check_translated(port: int, backend: int) -> None:
+    """Compare the answers of a peer with Anthropic's callers with those of its OpenAI backend:
+    the text, and the number of events with text. Raise WrongAnswer.
+    """
+    try:
+        status, _, body = _ask(port, None, _MESSAGES_PATH)
+        if status != 200:
+            raise WrongAnswer(f"{status} for a translated chat: {body[:500]!r}")
+        pieces = json.loads(body).get("content")
+        if not pieces:
+            raise WrongAnswer(f"a chat is not translated: {body[:500]!r}")
+        said = pieces[0]["text"]
+        expected = json.loads(_ask(backend, None)[2])["choices"][0]["message"]["content"]
+        if said != expected:
+            raise WrongAnswer(f"a translated chat says {said!r}, the backend {expected!r}")
+        events = [line for line, _ in _ask_stream(port, None, _MESSAGES_PATH)[2]]
+        deltas = sum(b"text_delta" in line and b"t=" in line for line in events)
+        sent = sum(b"t=" in line for line, _ in _ask_stream(backend, None)[2])
+        if deltas != sent or not any(b"message_stop" in line for line in events):
+            raise WrongAnswer(f"a translated stream has {deltas} events with text, not {sent}")
     except (OSError, http.client.HTTPException) as exc:
         raise WrongAnswer(f"no whole answer: {exc!r}") from exc
 
@@ -74,23 +99,25 @@ def _check_stream(port: int, backend: int, token: str | None) -> None:
         raise WrongAnswer("the first event of a stream came after the last one was sent")
 
 
-def _ask(port: int, token: str | None) -> tuple[int, str, bytes]:
+def _ask(port: int, token: str | None, path: str = _CHAT) -> tuple[int, str, bytes]:
     """Send a request. Return status, media type and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
     try:
-        response = _send(connection, _UNARY, token)
+        response = _send(connection, _UNARY, token, path)
         return response.status, _media_type(response), response.read()
     finally:
         connection.close()
 
 
-def _ask_stream(port: int, token: str | None) -> tuple[int, str, list[tuple[bytes, int]]]:
+def _ask_stream(
+    port: int, token: str | None, path: str = _CHAT
+) -> tuple[int, str, list[tuple[bytes, int]]]:
     """Request a stream. Return status, media type, and each line with the time at which it was
     read (CLOCK_MONOTONIC, in ns).
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
     try:
-        response = _send(connection, _STREAM, token)
+        response = _send(connection, _STREAM, token, path)
         lines = [(line, time.monotonic_ns()) for line in response]
         return response.status, _media_type(response), lines
     finally:
@@ -102,11 +129,13 @@ def _media_type(response: http.client.HTTPResponse) -> str:
 
 
 def _send(
-    connection: http.client.HTTPConnection, body: object, token: str | None
+    connection: http.client.HTTPConnection, body: dict[str, Any], token: str | None, path: str
 ) -> http.client.HTTPResponse:
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    if path == _MESSAGES_PATH:
+        body = {"max_tokens": 100, **body}
     # mockllm looks for `"stream":true` as sseload writes it.
-    connection.request("POST", _CHAT, json.dumps(body, separators=(",", ":")), headers)
+    connection.request("POST", path, json.dumps(body, separators=(",", ":")), headers)
     return connection.getresponse()

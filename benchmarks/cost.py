@@ -8,23 +8,28 @@ figures of the same round, so that what slows the machine slows both.
 from __future__ import annotations
 
 import statistics
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import WrongAnswer, check
-from benchmarks.peers import Peer, of_checkout
+from benchmarks.answers import WrongAnswer, check, check_translated
+from benchmarks.peers import Family, Peer, of_checkout
 from benchmarks.processes import CannotRun, cores, free_ports, running
 from benchmarks.processor import cpu_us, pss_kib
+from benchmarks.progress import Progress, tell
 from benchmarks.systems import System, start
 from benchmarks.workloads import Run, Workload
 
 _OTHER = "other "
 _WARM_S = 0.5
 _LONGEST_S = 20.0
+_IDLE_S = 0.02
+_REST_S = 5.0
+_BETWEEN_S = 0.1
+"""Time that a run takes beside the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ def measure(
     """Measure every workload through every system.
 
     A peer that is not installed or does not answer like the backend is left out; one that fails
-    under a workload is left out of this one. Raise CannotRun or WrongAnswer for a gateway.
+    under a workload, or does not answer in time, is left out of this one. Raise CannotRun or
+    WrongAnswer for a gateway that does not run or answers wrongly.
     """
     mockllm, sseload = tools
     (backend,) = free_ports(1)
@@ -79,16 +85,32 @@ def measure(
         for peer in peers:
             try:
                 system = start(peer, backend, folder, stack)
-                check(system.port, backend, system.token, rewritten=peer.rewrites)
+                check_peer(peer, system, backend)
             except (CannotRun, WrongAnswer) as exc:
-                turns.leave_out(peer, peer.name, exc)
+                if peer.root is not None:
+                    raise
+                turns.leave_out(peer.name, exc)
             else:
                 turns.join(peer, system, workloads)
-        for number in range(rounds):
-            for workload in workloads:
-                _tell(f"round {number + 1} of {rounds}: {workload.name}")
-                turns.take(workload, backwards=number % 2 == 1)
+        planned = [
+            (number, workload)
+            for number in range(rounds)
+            for workload in workloads
+            if number < workload.most_rounds
+        ]
+        progress = Progress(turns.seconds(workload) for _, workload in planned)
+        for number, workload in planned:
+            progress.begin(f"round {number + 1} of {rounds}: {workload.name}")
+            turns.take(workload, backwards=number % 2 == 1)
     return turns.found
+
+
+def check_peer(peer: Peer, system: System, backend: int) -> None:
+    """Compare the answers of a running peer with the backend's own. Raise WrongAnswer."""
+    if peer.family is Family.TRANSLATING:
+        check_translated(system.port, backend)
+    else:
+        check(system.port, backend, system.token, rewritten=peer.rewrites)
 
 
 class _Turns:
@@ -103,36 +125,50 @@ class _Turns:
         """Seconds of each run, by system and workload."""
 
     def join(self, peer: Peer, system: System, workloads: Sequence[Workload]) -> None:
-        """Let a system take part in the workloads that it stands."""
+        """Let a system take part in those of the workloads that it stands."""
         self._systems[peer.name] = system
         for workload in workloads:
+            if not _is_for(workload, peer):
+                continue
             try:
                 needed = workload.warm(
                     self._sseload, system.port, system.token, min(self._seconds, _WARM_S)
                 )
             except WrongAnswer as exc:
-                self.leave_out(peer, f"{peer.name}, {workload.title},", exc)
+                self.leave_out(f"{peer.name}, {workload.title},", exc)
             else:
                 self._lengths[peer.name, workload.name] = max(self._seconds, needed)
-        _tell(f"{peer.name} is warm")
+        tell(f"{peer.name} is warm")
 
-    def leave_out(self, peer: Peer, what: str, why: Exception) -> None:
-        """Note that a peer is not measured. A gateway has to be: raise the exception."""
-        if peer.root is not None:
-            raise why
+    def leave_out(self, what: str, why: Exception) -> None:
+        """Note that something is not measured."""
         self.found.missing[what] = str(why).partition("\n")[0][:300]
-        _tell(f"{what} is left out: {self.found.missing[what]}")
+        tell(f"{what} is left out: {self.found.missing[what]}")
+
+    def seconds(self, workload: Workload) -> float:
+        """Return how long one round of a workload takes, with the warm-up of each run."""
+        lengths = [length for (_, name), length in self._lengths.items() if name == workload.name]
+        return sum(1.2 * max(length, workload.least_s) + _BETWEEN_S for length in lengths)
 
     def take(self, workload: Workload, *, backwards: bool) -> None:
-        """Run a workload once through every system. Raise WrongAnswer."""
+        """Run a workload once through every system. One that fails leaves the workload, with what
+        was measured of it before: its figures would be of other rounds than those of the others.
+        """
+        rows = self.found.samples.setdefault(workload.name, {})
         names = list(self._systems)
         for name in reversed(names) if backwards else names:
-            if (name, workload.name) in self._lengths:
-                rows = self.found.samples.setdefault(workload.name, {})
+            if (name, workload.name) not in self._lengths:
+                continue
+            try:
                 rows.setdefault(name, []).append(self._sample(workload, name))
+            except WrongAnswer as exc:
+                del self._lengths[name, workload.name]
+                rows.pop(name, None)
+                self.leave_out(f"{name}, {workload.title},", exc)
 
     def _sample(self, workload: Workload, name: str) -> Sample:
-        system, length = self._systems[name], self._lengths[name, workload.name]
+        system = self._systems[name]
+        length = max(self._lengths[name, workload.name], workload.least_s)
         pids = system.pids
         before = cpu_us(pids)
         run = workload.run(self._sseload, system.port, system.token, length)
@@ -141,11 +177,27 @@ class _Turns:
                 raise WrongAnswer(f"{name}, {workload.name}: nothing in {length:.0f} s")
             self._lengths[name, workload.name] = 4 * length
             return self._sample(workload, name)
-        return Sample((cpu_us(pids) - before) / run.units, pss_kib(pids), run)
+        sample = Sample((cpu_us(pids) - before) / run.units, pss_kib(pids), run)
+        _rest(pids)
+        return sample
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _rest(pids: list[int]) -> None:
+    """Wait until processes are idle, so that what they still do of a run, such as requests whose
+    callers have left, takes nothing from the next system's; for some seconds at most.
+    """
+    deadline = time.monotonic() + _REST_S
+    while time.monotonic() < deadline:
+        before = cpu_us(pids)
+        time.sleep(_IDLE_S)
+        if cpu_us(pids) - before < _IDLE_S * 1e6 / 4:
+            return
+
+
+def _is_for(workload: Workload, peer: Peer) -> bool:
+    if peer.loads is None:
+        return not workload.translated
+    return workload.name in peer.loads
 
 
 # -- tables --------------------------------------------------------------------------------
@@ -175,7 +227,7 @@ def reference(peer: Peer, peers: Sequence[Peer], rows: Mapping[str, Any]) -> str
     """
     if _OTHER + peer.name in rows:
         return _OTHER + peer.name
-    family = [each for each in peers if each.token == peer.token and each.name in rows]
+    family = [each for each in peers if each.family is peer.family and each.name in rows]
     ours = [each for each in family if each.root is not None and not each.name.startswith(_OTHER)]
     if peer.name.startswith(_OTHER):
         return peer.name

@@ -4,81 +4,103 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.answers import WrongAnswer, check
+from benchmarks.answers import WrongAnswer
+from benchmarks.cost import check_peer
 from benchmarks.peers import Peer
 from benchmarks.processes import CannotRun, cores, free_ports, running
 from benchmarks.processor import pss_kib
+from benchmarks.progress import Progress, tell
 from benchmarks.systems import System, start
 
-COUNTS = (0, 500, 1000, 2000, 4000)
+COUNTS = (0, 500, 1000, 2000, 4000, 10_000)
+_SPARE_FILES = 500
 _OPENING_S = 60.0
-_SETTLING_S = 1.0
+_SETTLING_S = 0.7
 """Time after which every first event has been passed on."""
 _SILENT = "mock-3-600000000"
 """One event, and the next after ten minutes."""
+_PEER_S = 12.0
+"""About what a peer takes."""
+
+Memory = Mapping[str, Mapping[int, int]]
+"""KiB by the number of open streams, for each peer."""
 
 
-def measure(
-    peers: Sequence[Peer], tools: tuple[Path, Path], folder: Path
-) -> dict[str, dict[int, int]]:
+def measure(peers: Sequence[Peer], tools: tuple[Path, Path], folder: Path) -> Memory:
     """Return the proportional set size of each peer in KiB, by the number of open streams. A peer
-    that is not installed or answers differently is left out.
+    that is not installed or answers differently is left out; one that fails to open more streams
+    has only the numbers that it reached. Raise WrongAnswer or CannotRun for a gateway.
     """
     mockllm, sseload = tools
     (backend,) = free_ports(1)
     found: dict[str, dict[int, int]] = {}
     command = [str(mockllm), str(backend)]
+    taking_part = [peer for peer in peers if peer.loads is None]
+    progress = Progress(_PEER_S for _ in taking_part)
     with running(command, backend, core=cores()[1], log=folder / "backend.log"):
-        for peer in peers:
-            print(f"open streams: {peer.name}", file=sys.stderr, flush=True)
+        for peer in taking_part:
+            progress.begin(f"open streams: {peer.name}")
+            held = found.setdefault(peer.name, {})
             try:
-                found[peer.name] = {
-                    count: _started(peer, backend, folder, sseload, count) for count in COUNTS
-                }
+                _hold(peer, backend, folder, sseload, held)
             except (CannotRun, WrongAnswer) as exc:
-                print(f"left out: {str(exc)[:300]}", file=sys.stderr, flush=True)
+                if peer.root is not None:
+                    raise
+                tell(f"no more than {max(held, default=0)} streams: {str(exc)[:300]}")
+            if not held:
+                del found[peer.name]
+            _wait(backend, (0).__eq__)
     return found
 
 
-def _started(peer: Peer, backend: int, folder: Path, sseload: Path, count: int) -> int:
-    """Return the memory of a peer that has just been started, and holds so many streams."""
+def most() -> int:
+    """Return how many streams the limit of open files allows: each has two files in a proxy."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (soft - _SPARE_FILES) // 2
+
+
+def _hold(peer: Peer, backend: int, folder: Path, sseload: Path, held: dict[int, int]) -> None:
+    """Add the memory of a peer that holds more and more streams."""
     own = folder / "streams"
     own.mkdir(exist_ok=True)
     own.chmod(0o711)
     with ExitStack() as stack:
         system = start(peer, backend, own, stack)
-        check(system.port, backend, system.token, rewritten=peer.rewrites)
-        held = _held(system, backend, sseload, count)
-    _wait(backend, lambda active: active == 0)
-    return held
+        check_peer(peer, system, backend)
+        held[0] = pss_kib(system.pids)
+        open_streams = 0
+        for count in dict.fromkeys(min(count, most()) for count in COUNTS[1:]):
+            stack.enter_context(_load(system, sseload, count - open_streams))
+            open_streams = count
+            _wait(backend, count.__le__)
+            time.sleep(_SETTLING_S)
+            memory = pss_kib(system.pids)
+            _wait(backend, count.__eq__)
+            held[count] = memory
 
 
-def _held(system: System, backend: int, sseload: Path, count: int) -> int:
-    """Return the memory of a peer that holds so many streams. Raise WrongAnswer."""
-    if not count:
-        return pss_kib(system.pids)
+@contextmanager
+def _load(system: System, sseload: Path, count: int) -> Iterator[None]:
+    """Open so many streams, and keep them open during the block."""
     core = cores()[1]
     command = [str(sseload), "-p", str(system.port), "-c", str(count), "-s", "-m", _SILENT]
-    command += ["-d", str(2 * _OPENING_S), *(["-a", system.token] if system.token else [])]
-    with subprocess.Popen(
+    command += ["-d", "600", *(["-a", system.token] if system.token else [])]
+    load = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, core)
-    ) as load:
-        try:
-            _wait(backend, lambda active: active >= count)
-            time.sleep(_SETTLING_S)
-            held = pss_kib(system.pids)
-            _wait(backend, lambda active: active == count)
-        finally:
-            load.terminate()
-    return held
+    )
+    try:
+        yield
+    finally:
+        load.terminate()
+        load.wait()
 
 
 def _wait(backend: int, reached: Callable[[int], bool]) -> None:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +36,7 @@ _PLENTY = 1_000_000_000
 
 _NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
-events {{ worker_connections 20000; }}
+events {{ worker_connections 50000; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
@@ -56,7 +57,7 @@ http {{
 _HAPROXY = """\
 global
   nbthread 1
-  maxconn 9000
+  maxconn 9800
 defaults
   mode http
   timeout connect 5s
@@ -71,6 +72,14 @@ frontend callers
 backend mock
   server mock 127.0.0.1:{upstream} pool-max-conn 1000
 """
+
+
+class Family(StrEnum):
+    """Peers that do the same, so that they are compared with each other. The text is the title."""
+
+    BARE = "Forwarding only"
+    WHOLE = "The same policies"
+    TRANSLATING = "Translation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +109,20 @@ class Peer:
     """Function that writes a configuration and returns the command. Raises CannotRun if the program
     is not installed.
     """
-    token: bool = False
-    """Whether it applies the policies, and so requires a token."""
+    family: Family = Family.BARE
+    loads: frozenset[str] | None = None
+    """Workloads that it takes part in; None for all that do not need translation."""
     rewrites: bool = False
     """Whether it writes answers anew or adds to them, so that they differ in bytes."""
     redis: bool = False
     """Whether it needs a Redis."""
     root: Path | None = None
     """Checkout of the gateway that it runs; None if it is no gateway."""
+
+    @property
+    def token(self) -> bool:
+        """Whether it applies the policies, and so requires a token."""
+        return self.family is Family.WHOLE
 
 
 def of_checkout(peer: Peer, name: str, root: Path) -> Peer:
@@ -144,26 +159,28 @@ def _router(name: str, *subcommand: str) -> Callable[[Place], list[str]]:
     return command
 
 
-_LITELLM = {
-    "model_list": [
-        {
-            "model_name": "*",
-            "litellm_params": {"model": "openai/*", "api_key": "none", "api_base": "{upstream}"},
+def _litellm(provider: str) -> Callable[[Place], list[str]]:
+    """Return the command of LiteLLM's proxy, one worker without a database."""
+
+    def command(place: Place) -> list[str]:
+        url = f"http://127.0.0.1:{place.backend}/v1"
+        parameters = {"model": f"{provider}/*", "api_key": "none", "api_base": url}
+        config = {
+            "model_list": [{"model_name": "*", "litellm_params": parameters}],
+            "litellm_settings": {"num_retries": 0},
+            # It refuses to serve anybody who asks otherwise.
+            "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
         }
-    ],
-    "litellm_settings": {"num_retries": 0},
-    # It refuses to serve anybody who asks otherwise.
-    "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
-}
+        file = place.folder / "litellm.yaml"
+        file.write_text(json.dumps(config))
+        # It has an environment of its own: its dependencies do not go with those of the others. At
+        # each start, it looks for its price list on the internet.
+        offline = ["env", "LITELLM_LOCAL_MODEL_COST_MAP=True"]
+        binary = program(str(INSTALLED.parent / "litellm/bin/litellm"))
+        where = ["--host", "127.0.0.1", "--port", str(place.port)]
+        return [*offline, binary, "--config", str(file), *where]
 
-
-def _litellm(place: Place) -> list[str]:
-    # An environment of its own: its dependencies do not go with those of the other peers.
-    file = place.folder / "litellm.yaml"
-    url = f"http://127.0.0.1:{place.backend}/v1"
-    file.write_text(json.dumps(_LITELLM).replace("{upstream}", url))
-    binary = program(str(INSTALLED.parent / "litellm/bin/litellm"))
-    return [binary, "--config", str(file), "--host", "127.0.0.1", "--port", str(place.port)]
+    return command
 
 
 def _envoy(place: Place) -> list[str]:
@@ -315,14 +332,16 @@ def _policies(
     )
 
 
-def _gateway(place: Place, **sections: Mapping[str, Any]) -> list[str]:
+def _gateway(
+    place: Place, *, mock: Mapping[str, Any] | None = None, **sections: Mapping[str, Any]
+) -> list[str]:
     return gateway(
         place.folder,
         place.port,
         place.backend,
         admin={"listen": f"127.0.0.1:{place.admin}"},
         server={"max_connections": _ROOM, "max_requests": _ROOM},
-        mock={"max_connections": _ROOM, "max_requests": _ROOM},
+        mock={"max_connections": _ROOM, "max_requests": _ROOM, **(mock or {})},
         **sections,
     )
 
@@ -354,6 +373,22 @@ def gateway(
     return [sys.executable, "-m", "gateway", "serve", "--config", str(file)]
 
 
+def _translating(place: Place) -> list[str]:
+    models = ["mock-20-0", "mock-100-0", "mock-10-20000"]
+    silent = {"log": {"access": False}, "metrics": None, "traces": None}
+    return _gateway(
+        place,
+        telemetry=silent,
+        route={"dialect": "anthropic", "upstream": None, "models": models},
+        mock={"dialect": "openai"},
+        models={name: {"upstream": "mock"} for name in models},
+    )
+
+
+_SMALL = frozenset({"unary64", "unary1", "flood"})
+"""Workloads of a peer that takes ten milliseconds for a request."""
+_TRANSLATED = frozenset({"translated64", "translated1", "translated-flood"})
+
 PEERS = {
     peer.name: peer
     for peer in (
@@ -362,17 +397,33 @@ PEERS = {
         Peer("envoy", _envoy),
         Peer("vllm-router", _router("vllm-router")),
         Peer("sglang-router", _router("sglang-router", "launch")),
-        Peer("litellm", _litellm, rewrites=True),
+        Peer("litellm", _litellm("openai"), rewrites=True, loads=_SMALL),
         Peer("aiohttp", _plain),
         Peer("gateway", _bare, root=ROOT),
-        Peer("envoy-whole", _envoy_whole, token=True),
-        Peer("gateway-whole", _whole, token=True, root=ROOT),
-        Peer("gateway-limits", _limited, token=True, root=ROOT),
-        Peer("gateway-redis", _redis, token=True, redis=True, root=ROOT),
-        Peer("gateway-resume", _resume, token=True, rewrites=True, root=ROOT),
+        Peer("envoy-whole", _envoy_whole, Family.WHOLE),
+        Peer("gateway-whole", _whole, Family.WHOLE, root=ROOT),
+        Peer("gateway-limits", _limited, Family.WHOLE, root=ROOT),
+        Peer("gateway-redis", _redis, Family.WHOLE, redis=True, root=ROOT),
+        Peer("gateway-resume", _resume, Family.WHOLE, rewrites=True, root=ROOT),
+        # Of its providers with OpenAI's chats, the one whose Anthropic callers get no Responses.
+        Peer(
+            "litellm-translating",
+            _litellm("hosted_vllm"),
+            Family.TRANSLATING,
+            _TRANSLATED,
+            rewrites=True,
+        ),
+        Peer(
+            "gateway-translating",
+            _translating,
+            Family.TRANSLATING,
+            _TRANSLATED,
+            rewrites=True,
+            root=ROOT,
+        ),
     )
 }
 """Peers by name. `gateway` has one anonymous route; `gateway-whole` adds a JWT, a limit, the
-access log, metrics and traces; the others are the same with three limits, with limits in Redis, and
-with streams kept for resuming.
+access log, metrics and traces; the next three are the same with three limits, with limits in Redis,
+and with streams kept for resuming. The last two have Anthropic's callers and OpenAI's backend.
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 """This checkout."""
-_START_S = 60.0
+_START_S = 90.0
 _STOP_S = 5.0
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
-from benchmarks import cost, open_streams
+from benchmarks import cost
 from benchmarks.cost import Found, Sample
-from benchmarks.peers import INSTALLED, Peer
+from benchmarks.open_streams import Memory
+from benchmarks.peers import INSTALLED, Family, Peer
 from benchmarks.plots import bars, lines
 from benchmarks.processes import ROOT
 from benchmarks.workloads import Workload
@@ -21,7 +22,6 @@ PAGE = ROOT / "docs/performance.md"
 README = ROOT / "README.md"
 _IMAGES = "images/performance"
 _END = "<!-- End of what is written. -->"
-_FAMILIES = {False: "Forwarding only", True: "The same policies"}
 
 
 def write(text: str, plots: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ def first_figures(text: str) -> str:
 
 def render(
     found: Found,
-    memory: Mapping[str, Mapping[int, int]],
+    memory: Memory,
     workloads: Sequence[Workload],
     peers: Sequence[Peer],
     where: str,
@@ -69,13 +69,14 @@ def render(
     """Return the text, and the plots by name."""
     blocks = [f"Measured on {where}.", _versions(peers, found)]
     plots: dict[str, str] = {}
-    for token, title in _FAMILIES.items():
-        family = [peer for peer in peers if peer.token == token and _measured(peer, found)]
+    for group in Family:
+        family = [peer for peer in peers if peer.family is group and _measured(peer, found)]
         if not family:
             continue
-        word = "whole" if token else "bare"
-        blocks += [f"## {title}", _matrix(found, workloads, family, peers)]
-        made = _plots(found, memory, workloads, family, title)
+        word = group.name.lower()
+        theirs = [one for one in workloads if any(_ran(found, one, peer) for peer in family)]
+        blocks += [f"## {group}", _matrix(found, theirs, family, peers)]
+        made = _plots(found, memory, theirs, family, group)
         plots |= {f"{word}-{name}": svg for name, svg in made.items()}
         blocks += [f"![{_caption(svg)}]({_IMAGES}-{word}-{name}.svg)" for name, svg in made.items()]
         if any(peer.name in memory for peer in family):
@@ -86,6 +87,10 @@ def render(
 
 def _measured(peer: Peer, found: Found) -> bool:
     return any(peer.name in rows for rows in found.samples.values())
+
+
+def _ran(found: Found, workload: Workload, peer: Peer) -> bool:
+    return peer.name in found.samples.get(workload.name, {})
 
 
 def _matrix(
@@ -116,22 +121,27 @@ def _matrix(
     return "\n".join(lines)
 
 
-def _memory(memory: Mapping[str, Mapping[int, int]], family: Sequence[Peer]) -> str:
-    counts = open_streams.COUNTS
-    heads = ["MiB without streams", *(f"{count}" for count in counts[1:]), "KiB a stream"]
+def _memory(memory: Memory, family: Sequence[Peer]) -> str:
+    """Return MiB by the number of open streams, and what one stream takes when most are open."""
+    rows = {peer.name: memory[peer.name] for peer in family if peer.name in memory}
+    counts = sorted({count for held in rows.values() for count in held} - {0})
+    heads = ["MiB without streams", *(f"{count}" for count in counts), "KiB a stream"]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
-    for peer in family:
-        if peer.name in memory:
-            held = memory[peer.name]
-            each = (held[counts[-1]] - held[0]) / counts[-1]
-            cells = [f"{held[count] / 1024:.0f}" for count in counts] + [f"{each:.1f}"]
-            lines.append(f"| {peer.name} | " + " | ".join(cells) + " |")
+    for name, held in rows.items():
+        cells = [f"{held[count] / 1024:.0f}" if count in held else "" for count in (0, *counts)]
+        lines.append(f"| {name} | " + " | ".join([*cells, f"{kib_per_stream(held):.1f}"]) + " |")
     return "\n".join(lines)
+
+
+def kib_per_stream(held: Mapping[int, int]) -> float:
+    """Return the KiB that each of the most streams takes that were open; 0 if none were."""
+    most = max(held)
+    return (held[most] - held[0]) / most if most else 0.0
 
 
 def _plots(
     found: Found,
-    memory: Mapping[str, Mapping[int, int]],
+    memory: Memory,
     workloads: Sequence[Workload],
     family: Sequence[Peer],
     title: str,
@@ -185,7 +195,11 @@ def _caption(svg: str) -> str:
 
 def _versions(peers: Sequence[Peer], found: Found) -> str:
     """Return which versions of the peers ran."""
-    ran = {peer.name.removesuffix("-whole") for peer in peers if _measured(peer, found)}
+    ran = {
+        peer.name.partition("-whole")[0].removesuffix("-translating")
+        for peer in peers
+        if _measured(peer, found)
+    }
     known = [f"{name} {said}" for name in sorted(ran) if (said := _version(name))]
     return f"Versions: {', '.join(known)}."
 
