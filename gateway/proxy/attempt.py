@@ -1,8 +1,8 @@
 """One attempt to serve a request: an endpoint, a connection to it, and the response.
 
-The first attempt at a request needs no task: `begin` sends it on an idle connection, which calls
-`answered`. Everything that has to wait (a new connection, a pause, a retry, hedging, a deadline)
-is in `gateway/proxy/attempts.py`.
+The first attempt at a request needs no task: `begin` sends it on an idle connection, or opens one,
+and the connection calls `answered`. Everything else that has to wait (a pause, a retry, hedging, a
+deadline) is in `gateway/proxy/attempts.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 from aiohttp import web
 
-from gateway.errors import GatewayError, UpstreamError, UpstreamReset, UpstreamTotalTimeout
+from gateway.errors import (
+    GatewayError,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamReset,
+    UpstreamTotalTimeout,
+)
 from gateway.exchange import Exchange
 from gateway.pending import Answer, Pending
 from gateway.pipeline import Result
@@ -29,6 +35,7 @@ from gateway.routing.target import NO_HINT, Target, no_hint
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.opening import ConnectionOpening
 from gateway.upstream.reader import FutureReader, HeadReader
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.speed import Speed
@@ -59,11 +66,13 @@ class Attempt(Pending):
         "_again",
         "_connection",
         "_let_go",
+        "_opening",
         "began_at",
         "begun",
         "body",
         "endpoint",
         "finish",
+        "fresh",
         "load",
         "number",
         "options",
@@ -118,33 +127,62 @@ class Attempt(Pending):
         """Time at which the attempt began, if the request is traced."""
         self.sent_at = 0.0
         """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
+        self.fresh = False
+        """True if the request was sent on a new connection."""
+        self._opening: ConnectionOpening | None = None
+        """Connection that `begin` opens, until the request is sent on it."""
         self._connection: UpstreamConnection | None = None
-        """Connection on which `begin` has sent the request, until the response head arrives."""
+        """Connection on which the first attempt was sent, until the response head arrives."""
         self._let_go = False
 
     # -- the first attempt -----------------------------------------------------------------
 
-    def begin(self, finish: Finish, again: Again) -> bool:
-        """Send the request, and deliver what `finish` makes of the response. Return False if no
-        connection is idle. `again` sends the request again.
+    def begin(self, finish: Finish, again: Again) -> None:
+        """Send the request, and deliver what `finish` makes of the response. `again` sends the
+        request again.
         """
-        connection = self.endpoint.pool.take_idle()
-        if connection is None:
-            return False
         self.finish = finish
         self._again = again
-        self._connection = connection
         self.enter()
+        connection = self.endpoint.pool.take_idle()
+        if connection is None:
+            self._open()
+        else:
+            self._send_first(connection)
+
+    def _open(self) -> None:
+        """Open a connection. If that is not possible now, have the request sent again."""
         try:
-            self.send(
-                connection,
-                self,
-                self.first_byte_s(self.target.upstream.options.retries.attempts),
-            )
+            self._opening = self.endpoint.pool.open_for(self, self.target.timeouts.connect_s)
+        except UpstreamBusy as exc:
+            sending = self._again(self, exc)
+            assert sending is not None
+            self.request.client.work(sending)
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """Send the request on the connection that was opened for it."""
+        self._opening = None
+        self.fresh = True
+        try:
+            self._send_first(connection)
+        except Exception as exc:
+            self.then(self.request, exc)
+
+    def not_opened(self, error: Exception) -> None:
+        """Deliver the error, or have the request sent again."""
+        self._opening = None
+        self.failed(error)
+
+    def _send_first(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        try:
+            retries = self.target.upstream.options.retries.attempts
+            self.send(connection, self, self.first_byte_s(retries))
         except BaseException:
+            self._connection = None
+            connection.close()
             self.abandon()
             raise
-        return True
 
     def answered(self, response: UpstreamResponse) -> None:
         """Deliver the response, or have the request sent again."""
@@ -168,7 +206,7 @@ class Attempt(Pending):
         else:
             self.then(request, cast(web.StreamResponse, answer))
 
-    def failed(self, error: GatewayError) -> None:
+    def failed(self, error: Exception) -> None:
         """Deliver the error, or have the request sent again."""
         request = self.request
         self._connection = None
@@ -182,11 +220,15 @@ class Attempt(Pending):
 
     def cancel(self) -> None:
         """Give up: nobody waits for the answer."""
-        connection = self._connection
+        opening, connection = self._opening, self._connection
+        self._opening = self._connection = None
         if connection is not None:
-            self._connection = None
             connection.abandon(self)
-            self.report_failure(asyncio.CancelledError())
+        elif opening is not None:
+            opening.cancel()
+        else:
+            return
+        self.report_failure(asyncio.CancelledError())
 
     async def deliver(self, waiting: Awaitable[web.StreamResponse]) -> None:
         """Deliver a response that has to be waited for."""
@@ -233,18 +275,18 @@ class Attempt(Pending):
         """
         pool = self.endpoint.pool
         connection = None if fresh else pool.take_idle()
-        fresh = connection is None
         while True:
             if connection is None:
+                self.fresh = True
                 connection = await pool.connect(connect_s)
             reader = FutureReader(asyncio.get_running_loop())
             self.send(connection, reader, first_byte_s)
             try:
                 response = await reader
             except UpstreamReset:
-                if fresh or not self.may_have_met_a_closing_connection:
+                if not self.may_have_met_a_closing_connection:
                     raise
-                connection, fresh = None, True
+                connection = None
             except asyncio.CancelledError:
                 connection.abandon(reader)
                 raise
@@ -262,12 +304,12 @@ class Attempt(Pending):
 
     @property
     def may_have_met_a_closing_connection(self) -> bool:
-        """True if the request may be sent again after a reset of a reused connection.
+        """True if the request may be sent again after a reset of an idle connection.
 
         The server may have been closing it when we took it. Nothing tells whether it saw the
         request, so only idempotent requests are repeated.
         """
-        return self.upload is None and self.request.method in IDEMPOTENT
+        return not self.fresh and self.upload is None and self.request.method in IDEMPOTENT
 
     def send(self, connection: UpstreamConnection, reader: HeadReader, first_byte_s: float) -> None:
         """Send the request on this connection; its response goes to `reader`."""
@@ -421,7 +463,7 @@ class Attempt(Pending):
         return [own] if assignment is None else [own, assignment.deployment.speed]
 
 
-Again = Callable[[Attempt, GatewayError | None], Coroutine[None, None, None] | None]
+Again = Callable[[Attempt, Exception | None], Coroutine[None, None, None] | None]
 """Function that returns what sends a request again, because of the error of its first attempt or of
 its response. It raises the error, or returns None for a response, if the request is not sent again.
 """

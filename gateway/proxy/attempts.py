@@ -460,14 +460,7 @@ class Attempts:
         return self._attempt(endpoint)
 
 
-async def connected(first: Attempt) -> UpstreamResponse:
-    """Make the first attempt on a new connection. Return the response, as `Attempts.send` does."""
-    attempts = _after(first)
-    attempts.begin_with(first)
-    return await attempts.send()
-
-
-def send_again(first: Attempt, failure: GatewayError | None) -> Coroutine[None, None, None] | None:
+def send_again(first: Attempt, failure: Exception | None) -> Coroutine[None, None, None] | None:
     """Return what sends a request again, because of the error of its first attempt or of its
     response. Raise the error, or return None for a response, if it is not sent again.
     """
@@ -480,6 +473,8 @@ def send_again(first: Attempt, failure: GatewayError | None) -> Coroutine[None, 
         attempts.begin_with(first)
         return _send_again(first, attempts, 0.0, again=True)
     first.report_failure(failure)
+    if isinstance(failure, (UpstreamConnectFailed, UpstreamBusy)):
+        return _send_again(first, attempts, 0.0, failure)  # it was not sent
     if not isinstance(failure, UpstreamError):
         raise failure
     return _send_again(first, attempts, attempts.pause_after_failure(failure), failure)

@@ -20,7 +20,7 @@ from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
 from gateway.proxy.attempt import Finish, SendOptions, first_attempt
-from gateway.proxy.attempts import Attempts, connected, send_again
+from gateway.proxy.attempts import Attempts, send_again
 from gateway.proxy.continuation import Continuation, continuation_of
 from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.event_batch import BatchOptions
@@ -104,10 +104,9 @@ class Forward:
             if asks:
                 finish = self._relayed_if_usage_may_be_asked
         first = first_attempt(request, target, body, sending)
-        if first is not None and first.begin(finish, send_again):
-            return first
         if first is not None:
-            return _finished(request, connected(first), finish)
+            first.begin(finish, send_again)
+            return first
         return _finished(request, Attempts(request, target, body, sending).send(), finish)
 
     async def _continued(

@@ -22,11 +22,12 @@ async def asking(
     Each request has a connection of its own: an endpoint has to accept a new one. Raise
     aiohttp.ClientError or OSError.
     """
-    address, proxy = endpoint.pool.address, endpoint.pool.proxy
+    dialer = endpoint.pool.dialer
+    address, proxy = dialer.address, dialer.proxy
     connector: aiohttp.BaseConnector | None = None
     host, port = address.host, address.port
     if proxy is None:
-        found = await resolve_checked(host, port, endpoint.pool.policy)
+        found = await resolve_checked(host, port, dialer.policy)
         host, port = found[0]
     else:
         connector = proxy.connector()

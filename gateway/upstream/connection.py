@@ -112,7 +112,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_written_paused",
         "on_body",
         "on_writable",
-        "reused",
         "state",
         "transport",
     )
@@ -147,7 +146,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self.transport: asyncio.Transport | None = None
         self.state = ConnectionState.NEW
-        self.reused = False
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
         self.on_body: Callable[[bytes], None] = self._parts.append
@@ -567,7 +565,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         else:
             self._response = self._reader = None
             self.state = ConnectionState.IDLE
-            self.reused = True
             if self._paused:
                 self.resume()
             self._on_idle(self)

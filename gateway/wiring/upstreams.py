@@ -13,15 +13,17 @@ from urllib.parse import urlsplit
 from gateway.config import Config, models
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.http.headers import lines
+from gateway.upstream.address import parse_address
 from gateway.upstream.checks import CheckOptions, Checks
 from gateway.upstream.credential_mask import CredentialMask
+from gateway.upstream.dialer import Dialer
 from gateway.upstream.discovery.source import Found
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import EndpointPool
 from gateway.upstream.tls import client_context
 from gateway.upstream.upstream import Report, Upstream
 from gateway.upstream.wake_request import WakeRequest
@@ -127,11 +129,9 @@ class _EndpointMaker:
         own = [*self._fields, *(found.credential or self._credential)]
         return Endpoint(
             EndpointPool(
-                address,
+                Dialer(address, self._policy, proxy_of(options.proxy, urlsplit(found.url).scheme)),
                 max_connections=options.max_connections,
                 keepalive_s=options.keepalive,
-                policy=self._policy,
-                proxy=proxy_of(options.proxy, urlsplit(found.url).scheme),
                 end_mark=options.end_mark,
                 mask=CredentialMask(own) or None,
             ),

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
+from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import EndpointPool
 from gateway.upstream.upstream import Upstream
 
 
@@ -165,7 +167,7 @@ def endpoint(number: int) -> Endpoint:
     """Return an endpoint whose pool is never used."""
     address = parse_address(f"http://10.0.0.{number}:8000", None, None)
     return Endpoint(
-        EndpointPool(address, max_connections=1000, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=1000, keepalive_s=1.0),
         Health(HealthOptions()),
         full_weight=1,
         priority=0,

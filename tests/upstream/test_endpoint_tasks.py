@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.least_requests import LeastRequests
+from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.endpoint_tasks import EndpointTasks
 from gateway.upstream.health import Health, HealthOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import EndpointPool
 from gateway.upstream.upstream import Upstream
 
 
 def endpoint(port: int) -> Endpoint:
     return Endpoint(
         EndpointPool(
-            parse_address(f"http://127.0.0.1:{port}", None, None),
+            Dialer(parse_address(f"http://127.0.0.1:{port}", None, None)),
             max_connections=1,
             keepalive_s=1.0,
         ),

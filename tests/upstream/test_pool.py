@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import UpstreamConnectFailed, UpstreamConnectTimeout
-from gateway.upstream import resolve
+from gateway.upstream.address import parse_address
 from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.pool import AHEAD_PAUSE_S, EndpointPool, parse_address
+from gateway.upstream.dialer import Dialer
+from gateway.upstream.pool import AHEAD_PAUSE_S, EndpointPool
 from gateway.upstream.reader import FutureReader
 from tests.support.waiting import eventually
 
@@ -39,7 +39,7 @@ async def test_a_connection_on_which_something_came_unasked_is_not_used_again(
 ) -> None:
     """Although the event loop has not read it yet, as while it serves a crowd."""
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=2, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=2, keepalive_s=5.0)
     connection = await pool.connect(5.0)
     peer, _ = listener.accept()
     with peer:
@@ -60,63 +60,6 @@ async def test_a_connection_on_which_something_came_unasked_is_not_used_again(
     assert pool.open == 0
 
 
-async def test_a_connection_that_is_closed_at_once_counts_as_a_failed_connect(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing was sent on it, so the request may go elsewhere."""
-    connection_made = UpstreamConnection.connection_made
-
-    def lose(self: UpstreamConnection, transport: asyncio.Transport) -> None:
-        connection_made(self, transport)
-        transport.abort()
-
-    monkeypatch.setattr(UpstreamConnection, "connection_made", lose)
-    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=2, keepalive_s=5.0)
-    with pytest.raises(UpstreamConnectFailed):
-        await pool.connect(5.0)
-    assert pool.open == 0
-
-
-async def test_connections_that_are_opened_together_share_one_look_up(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    async def look_up(host: str, port: int) -> list[resolve.SocketAddress]:
-        asked.append(host)
-        await asyncio.sleep(0)
-        return [("127.0.0.1", port)]
-
-    monkeypatch.setattr(resolve, "look_up", look_up)
-    address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
-    connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(6)))
-    assert asked == ["model.test"]
-    connections.append(await pool.connect(5.0))
-    assert asked == 2 * ["model.test"], "a later connection is checked again"
-    for connection in connections:
-        connection.close()
-
-
-async def test_a_look_up_that_hangs_is_not_waited_for_by_the_next_connection(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hang = [asyncio.Event(), asyncio.Event()]
-    hang[1].set()
-
-    async def look_up(host: str, port: int) -> list[resolve.SocketAddress]:
-        await hang.pop(0).wait()
-        return [("127.0.0.1", port)]
-
-    monkeypatch.setattr(resolve, "look_up", look_up)
-    address = parse_address(f"http://model.test:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=20, keepalive_s=5.0)
-    with pytest.raises(UpstreamConnectTimeout):
-        await pool.connect(0.01)
-    (await pool.connect(5.0)).close()
-
-
 async def burst(pool: EndpointPool, count: int, ahead: int = 0) -> None:
     """Open connections together, and wait until the pool has opened `ahead` others, or could."""
     connections = await asyncio.gather(*(pool.connect(5.0) for _ in range(count)))
@@ -134,7 +77,7 @@ async def test_connections_are_opened_ahead_after_a_burst(
     listener: socket.socket, together: int, cap: int, ahead: int
 ) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=cap, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=cap, keepalive_s=5.0)
     await burst(pool, together, ahead)
     assert pool.open == ahead
     listener.settimeout(0.0)
@@ -152,7 +95,7 @@ async def test_nothing_is_opened_ahead_at_an_endpoint_that_is_not_used(
     listener: socket.socket, why: str
 ) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=100, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0)
     if why == "closed":
         pool.close()
     else:
@@ -163,7 +106,7 @@ async def test_nothing_is_opened_ahead_at_an_endpoint_that_is_not_used(
 
 async def test_a_connection_opened_ahead_serves_a_request(listener: socket.socket) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(address, max_connections=100, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0)
     await burst(pool, 8, 2)
     peers = [listener.accept()[0] for _ in range(10)]
     connection = pool.take_idle()

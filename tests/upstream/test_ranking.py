@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.upstream.address import parse_address
+from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import EndpointPool
 from gateway.upstream.ranking import Groups, ranked
 
 S = EndpointState
@@ -18,7 +20,7 @@ def endpoint(name: str, priority: int = 0, *, slow: bool = False) -> Endpoint:
     health.slow = slow
     address = parse_address(f"http://{name}.test", None, None)
     return Endpoint(
-        EndpointPool(address, max_connections=1, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=1, keepalive_s=1.0),
         health,
         full_weight=1,
         priority=priority,

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBusy
+from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
+from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
 from gateway.upstream.options import Timeouts, UpstreamOptions
-from gateway.upstream.pool import EndpointPool, parse_address
+from gateway.upstream.pool import EndpointPool
 from gateway.upstream.upstream import Upstream
 
 TIMEOUTS = Timeouts(1.0, 1.0, 1.0)
@@ -31,7 +33,7 @@ class Clock:
 def endpoint(name: str, *, priority: int = 0, max_requests: int = 100, weight: int = 1) -> Endpoint:
     address = parse_address(f"http://{name}.test", None, None)
     return Endpoint(
-        EndpointPool(address, max_connections=100, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=100, keepalive_s=1.0),
         Health(HealthOptions(slow_start_s=0.0)),
         full_weight=weight,
         priority=priority,
