@@ -100,16 +100,18 @@ class Config(Section):
         default_factory=ServerSettings, description="The public listener."
     )
     admin: Admin | None = Field(
-        default_factory=Admin, description="The operator's listener; null: none."
+        default_factory=Admin, description="The operators' listener; null: none."
     )
     telemetry: TelemetrySettings = Field(
         default_factory=TelemetrySettings, description="Logs, metrics and traces."
     )
     alerts: dict[Name, AlertSettings] = Field(
-        default_factory=dict, description="Webhooks that tell operators of conditions, by name."
+        default_factory=dict, description="Webhooks that report conditions to operators, by name."
     )
     prompt_audit: PromptAuditSettings | None = Field(
-        None, description="Where prompts and answers of some routes are recorded; null: nowhere."
+        None,
+        description="Files or bucket in which prompts and answers of some routes are recorded; "
+        "null: none.",
     )
     demo: Demo | None = Field(None, description="Run the built-in demo backend beside the gateway.")
     auth: dict[Name, Provider] = Field(
@@ -119,17 +121,19 @@ class Config(Section):
         default_factory=dict, description="Plug-ins that read secrets, by name."
     )
     store: StoreSettings = Field(
-        default_factory=StoreSettings, description="Where limits are counted."
+        default_factory=StoreSettings,
+        description="Store for limits, keys, streams and sessions, which gateways may share.",
     )
     limits: dict[Name, Limit] = Field(default_factory=dict, description="Limits by name.")
     upstreams: dict[Name, UpstreamSettings] = Field(min_length=1, description="Backends by name.")
     shares: ShareSettings = Field(
-        default_factory=ShareSettings, description="Who gets how much of a busy backend."
+        default_factory=ShareSettings,
+        description="Weights and priorities of tenants at a busy backend.",
     )
     models: dict[str, Model] = Field(default_factory=dict, description="Models by public name.")
     hooks: dict[Name, HookSettings] = Field(
         default_factory=dict,
-        description="What reads, changes and refuses requests and answers, by name.",
+        description="Guardrails that read, change and refuse requests and answers, by name.",
     )
     routes: tuple[Route, ...] = Field(
         min_length=1, description="Routes; the most specific path wins."

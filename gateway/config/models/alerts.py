@@ -19,10 +19,11 @@ class AlertSettings(Section):
     """
 
     url: Url | Secret = Field(
-        description="Address that events are POSTed to. Those of Slack are secrets."
+        description="Address that receives the events by POST. A Slack address is a secret."
     )
     format: Literal["slack", "json"] = Field(
-        "json", description="`slack`: a text, as Slack and Mattermost take it. `json`: all facts."
+        "json",
+        description="`slack`: a text for Slack and Mattermost. `json`: all fields of the event.",
     )
     events: tuple[
         Literal[
@@ -40,24 +41,31 @@ class AlertSettings(Section):
             "prompt_audit",
         ),
         min_length=1,
-        description="Conditions that it is told of.",
+        description="Conditions that are sent to this webhook.",
     )
     secret: Secret | None = Field(
-        None, description="Key of the signature in X-Gateway-Signature, by which it knows us."
+        None,
+        description="Key of the signature in X-Gateway-Signature, by which the receiver "
+        "recognises the gateway.",
     )
     soft: Share = Field(
-        0.8, gt=0, description="Used share of a budget that has no soft limit of its own."
+        0.8,
+        gt=0,
+        description="Used share at which a budget without a soft limit of its own is reported.",
     )
     error_rate: Share = Field(
         0.1,
         gt=0,
-        description="Share of a route's requests of the last minute that fail, of 20 at least.",
+        description="Share of failed requests of a route in the last minute, of at least 20 "
+        "requests.",
     )
     silent_streams: int = Field(
-        3, ge=1, description="Streams of an upstream that got nothing for at least 30 s."
+        3,
+        ge=1,
+        description="Number of streams of an upstream that received nothing for at least 30 s.",
     )
     proxy: ProxySettings | Literal["environment"] | None = Field(
         None,
-        description="Proxy through which it is reached. `environment`: what HTTPS_PROXY, ALL_PROXY "
-        "and NO_PROXY say.",
+        description="Proxy to the webhook. `environment`: the proxy in HTTPS_PROXY, ALL_PROXY "
+        "and NO_PROXY.",
     )

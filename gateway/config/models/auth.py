@@ -25,18 +25,21 @@ from gateway.config.units import Duration
 class ClaimNames(Section):
     """Claims of a token to use. A dotted name reads a nested value: `realm_access.roles`."""
 
-    subject: str = Field("sub", min_length=1, description="Who it is.")
-    tenant: str | None = Field(None, description="Whose budget and limits it shares.")
-    tier: str | None = Field(None, description="Its class of service, such as gold.")
-    groups: str | None = Field(None, description="The groups it is in; a list.")
+    subject: str = Field("sub", min_length=1, description="Claim with the caller's identity.")
+    tenant: str | None = Field(
+        None, description="Claim with the caller's tenant, which shares limits and budgets."
+    )
+    tier: str | None = Field(None, description="Claim with the class of service, such as gold.")
+    groups: str | None = Field(None, description="Claim with the caller's groups; a list.")
     scopes: tuple[str, ...] = Field(
-        ("scope", "scp", "roles"), description="What it may do: texts of words, or lists."
+        ("scope", "scp", "roles"),
+        description="Claims with the caller's scopes: texts of words, or lists.",
     )
     team: str | None = Field(
         None,
         min_length=1,
-        description="The team that it belongs to: a name, or a list such as groups, of which the "
-        "first that is a team counts. The limits, budgets and models of team and user hold.",
+        description="Claim with the caller's team: a name, or a list such as groups, of which "
+        "the first that is a team counts. The limits, budgets and models of team and user apply.",
     )
 
 
@@ -44,58 +47,61 @@ class JwtProviderSettings(Section):
     """Bearer tokens (JWT) of one issuer, verified by the gateway."""
 
     type: Literal["jwt"]
-    issuer: str = Field(min_length=1, description="The `iss` a token must carry.")
+    issuer: str = Field(min_length=1, description="Required `iss` of a token.")
     audience: OneOrMore = Field(
-        min_length=1, description="The `aud` a token must carry, or the ones of which it needs one."
+        min_length=1, description="Required `aud` of a token; of a list, one is enough."
     )
     algorithm: Algorithm | None = Field(
         None,
-        description="With `secret` or `public_key`: the one algorithm accepted. What a token's "
-        "header says is never trusted.",
+        description="Only accepted algorithm, with `secret` or `public_key`. The token's own "
+        "`alg` is never trusted.",
     )
     secret: Secret | None = Field(
-        None, description="HS256, HS384, HS512: the shared secret, as long as the hash or longer."
+        None, description="Shared secret for HS256, HS384 or HS512, at least as long as the hash."
     )
-    public_key: Secret | None = Field(None, description="The other algorithms: the key, in PEM.")
+    public_key: Secret | None = Field(
+        None, description="Public key in PEM, for the other algorithms."
+    )
     jwks: Jwks | None = Field(
         None,
-        description="Where the issuer's keys are, instead of a key here: `auto` finds them by "
-        "OpenID Connect Discovery, or an https URL.",
+        description="Source of the issuer's keys, instead of a key here: `auto` for OpenID "
+        "Connect Discovery, or an https URL.",
     )
     algorithms: tuple[AsymmetricAlgorithm, ...] = Field(
         (),
-        description="With `jwks`: those accepted; empty: all that are asymmetric. The first that "
-        "fits is pinned to a key that names none.",
+        description="Accepted algorithms, with `jwks`; empty: all asymmetric ones. A key "
+        "without an algorithm is pinned to the first that fits.",
     )
     ca: FileName | None = Field(
-        None, description="With `jwks`: PEM file of the authority to trust, not the system's."
+        None, description="PEM file of the authority to trust for `jwks`, instead of the system's."
     )
     proxy: ProxySettings | Literal["environment"] | None = Field(
         None,
-        description="With `jwks`: the proxy through which the issuer is reached. `environment`: "
-        "what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
+        description="Proxy to the issuer, with `jwks`. `environment`: the proxy in HTTPS_PROXY, "
+        "ALL_PROXY and NO_PROXY.",
     )
     leeway: Duration = Field(60.0, description="Clock skew allowed on exp, nbf and iat.")
-    claims: ClaimNames = Field(default_factory=ClaimNames, description="Which claims say what.")
+    claims: ClaimNames = Field(
+        default_factory=ClaimNames, description="Names of the claims that the gateway reads."
+    )
     teams: dict[str, Name] = Field(
         default_factory=dict,
-        description="With `claims.team`: the team for each value of the claim, such as "
-        "`/eng/search: search`. Of several, the first here counts. Empty: the value is the name "
-        "of the team.",
+        description="Team for each value of `claims.team`, such as `/eng/search: search`. If "
+        "several values match, the first listed here counts. Empty: the value is the name of the "
+        "team.",
     )
     default_team: Name | None = Field(
         None,
-        description="With `claims.team`: the team of tokens that name none. Without it, they are "
-        "refused.",
+        description="Team of tokens without a team, with `claims.team`. null: they are refused.",
     )
     require: dict[str, Required] = Field(
         default_factory=dict,
-        description="Claims a token must have, with a value, or a list of which one has to be.",
+        description="Required claims, each with its value, or with a list of which one must match.",
     )
     headers: dict[HeaderName, str] = Field(
         default_factory=dict,
-        description="Headers for the upstream, and the claims they are filled from. What clients "
-        "send under these names is dropped.",
+        description="Headers for the upstream, each with the claim that fills it. Headers of "
+        "these names from clients are dropped.",
     )
 
 
@@ -105,11 +111,13 @@ class ApiKeyProviderSettings(Section):
     type: Literal["api_key"]
     file: FileName | None = Field(
         None,
-        description="YAML file with the keys' salted hashes; without one they are in the store, "
-        "which replicas share. Changes take effect within a second.",
+        description="YAML file with the keys' salted hashes. null: keys are in the store, which "
+        "replicas share. Changes take effect within a second.",
     )
     header: HeaderName | None = Field(
-        None, description="Where the key may stand, beside Authorization, x-api-key and api-key."
+        None,
+        description="Another header that may carry the key, besides Authorization, x-api-key "
+        "and api-key.",
     )
 
 
@@ -119,7 +127,7 @@ class TicketProviderSettings(Section):
     """
 
     type: Literal["ticket"]
-    ttl: Duration = Field(30.0, gt=0, le=3600, description="How long a ticket may be used.")
+    ttl: Duration = Field(30.0, gt=0, le=3600, description="Lifetime of a ticket.")
 
 
 class CertificateProviderSettings(Section):
@@ -130,16 +138,18 @@ class CertificateProviderSettings(Section):
     type: Literal["client_certificate"]
     subject: Literal["uri", "dns", "email", "common_name"] = Field(
         "uri",
-        description="The name in the certificate that is the subject: `uri` for a SPIFFE ID.",
+        description="Name in the certificate that becomes the subject: `uri` for a SPIFFE ID.",
     )
     allow: tuple[str, ...] = Field(
-        (), description="Subjects that are accepted, such as spiffe://prod.internal/*; empty: all."
+        (), description="Accepted subjects, such as spiffe://prod.internal/*; empty: all."
     )
     tenant: Literal["trust_domain", "organization", "organizational_unit", "dns"] | None = Field(
-        None, description="What is the tenant: the SPIFFE trust domain, or another name."
+        None, description="Name that becomes the tenant: the SPIFFE trust domain, or another name."
     )
-    tier: str | None = Field(None, description="Class of service of all of them, such as gold.")
-    scopes: tuple[str, ...] = Field((), description="What all of them may do.")
+    tier: str | None = Field(
+        None, description="Class of service of all these callers, such as gold."
+    )
+    scopes: tuple[str, ...] = Field((), description="Scopes of all these callers.")
 
 
 Provider = Annotated[

@@ -46,18 +46,19 @@ class CacheSettings(Section):
         "pass by it.",
     )
     tools: bool = Field(
-        False, description="Use the cache for requests that offer tools to the model, too."
+        False, description="Also use the cache for requests that offer tools to the model."
     )
     vary: tuple[HeaderName, ...] = Field(
         (
             *("Accept", "OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project"),
             *("Anthropic-Version", "Anthropic-Beta"),
         ),
-        description="Request headers that tell answers apart: another value is another answer.",
+        description="Request headers that are part of the cache key: requests that differ in "
+        "them share no answer.",
     )
     backend_cache_control: Literal["obey", "ignore"] = Field(
         "obey",
-        description="Whether a backend's Cache-Control forbids or shortens storing. `ignore` is "
+        description="`obey`: a backend's Cache-Control may forbid or shorten storing. `ignore`: "
         "for backends that send `no-cache` with every answer.",
     )
     count_hits: bool = Field(
@@ -67,10 +68,10 @@ class CacheSettings(Section):
     )
     single_flight: Literal["whole", "all", "off"] = Field(
         "whole",
-        description="Which requests wait while an equal one is being answered, to use its answer: "
-        "those whose answer is no stream; streams, too, which then begin when the other has ended; "
-        "or none. With a Redis store, requests of all workers and replicas wait for one another; "
-        "otherwise those of one worker.",
+        description="Requests that wait for the answer of an equal request in progress. "
+        "`whole`: those whose answer is no stream. `all`: streams, too, which then begin when "
+        "the other has ended. `off`: none. With a Redis store, requests of all workers and "
+        "replicas wait for one another; otherwise those of one worker.",
     )
     max_wait: Duration = Field(
         60.0, gt=0, le=3600.0, description="Longest time that a request waits for an equal one."
@@ -82,7 +83,7 @@ class MirrorSettings(Section):
     dropped.
     """
 
-    to: Name = Field(description="Model that gets the copies.")
+    to: Name = Field(description="Model that receives the copies.")
     share: Share = Field(
         0.05, gt=0, le=1, description="Share of the requests with status 200, such as 5%."
     )
@@ -90,7 +91,7 @@ class MirrorSettings(Section):
         16, ge=1, le=10_000, description="Copies in progress in each worker; others are dropped."
     )
     timeout: Duration = Field(
-        120.0, gt=0, le=3600.0, description="Longest time of a copy; then it is cancelled."
+        120.0, gt=0, le=3600.0, description="Longest duration of a copy, which is then cancelled."
     )
     max_request: Size = Field(
         256 * 1024, ge=1024, le=4 * 1024**2, description="Largest request body that is copied."

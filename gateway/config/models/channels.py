@@ -16,11 +16,11 @@ class ChannelSettings(Section):
 
     publish: tuple[str, ...] = Field(
         (),
-        description="Scopes that a publisher needs beside the route's own, all of them. Empty: "
+        description="Scopes that a publisher needs besides the route's own, all of them. Empty: "
         "nobody may publish.",
     )
     follow: tuple[str, ...] = Field(
-        (), description="Scopes that a follower needs beside the route's own, all of them."
+        (), description="Scopes that a follower needs besides the route's own, all of them."
     )
     public: bool = Field(
         False,
@@ -54,7 +54,7 @@ class ChannelSettings(Section):
     history_bytes: Size = Field(
         1024**2, ge=16 * 1024, description="Bytes kept of each channel's events."
     )
-    history_age: Duration = Field(600.0, gt=0, description="How long an event is kept.")
+    history_age: Duration = Field(600.0, gt=0, description="Longest time that an event is kept.")
     max_event: Size = Field(
         64 * 1024, ge=256, description="Largest event that may be published; more is 413."
     )
@@ -75,17 +75,17 @@ class ChannelSettings(Section):
     )
     slow: Literal["disconnect", "drop"] = Field(
         "disconnect",
-        description="What happens to a follower that reads so slowly that its next events are no "
-        "longer kept: it is disconnected, and may return; or these events are dropped, and it is "
-        "told so.",
+        description="Policy for a follower that is too slow to receive an event before it is "
+        "dropped from the history. `disconnect`: it is disconnected, and may return. `drop`: it "
+        "misses these events, and gets a notice.",
     )
     presence: bool = Field(
         False,
-        description="Tell followers how many they are: an event `gateway.presence` when the number "
-        "has changed, at most once a second.",
+        description="Tell followers their number: an event `gateway.presence` after each "
+        "change, at most once a second.",
     )
     silence: Duration = Field(
         600.0,
         gt=0,
-        description="Longest silence in a stream that is being published; then the request is 408.",
+        description="Longest silence of a publisher within a stream; then 408.",
     )

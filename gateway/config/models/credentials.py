@@ -18,9 +18,11 @@ class Credentials(Section):
 
     bearer: Secret | None = Field(None, description="Sent as `Authorization: Bearer …`.")
     header: HeaderName | None = Field(
-        None, description="A header instead, such as x-api-key (Anthropic) or api-key (Azure)."
+        None,
+        description="Name of another header for the credential, such as x-api-key (Anthropic) "
+        "or api-key (Azure).",
     )
-    value: Secret | None = Field(None, description="What stands in `header`.")
+    value: Secret | None = Field(None, description="Value of `header`.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -15,14 +15,16 @@ class ProxySettings(Section):
     """Proxy for connections of the gateway. Its credential may not stand in the URL."""
 
     url: ProxyUrl = Field(
-        description="http://HOST:PORT, a proxy with the method CONNECT, or socks5://HOST:PORT. It "
-        "looks up the names of hosts.",
+        description="http://HOST:PORT for a proxy with the method CONNECT, or "
+        "socks5://HOST:PORT. The proxy resolves host names.",
     )
-    username: str | None = Field(None, min_length=1, description="Name of the gateway there.")
-    password: Secret | None = Field(None, description="Password of the gateway there.")
+    username: str | None = Field(
+        None, min_length=1, description="User name of the gateway at the proxy."
+    )
+    password: Secret | None = Field(None, description="Password of the gateway at the proxy.")
     no_proxy: tuple[str, ...] = Field(
         (),
-        description="Hosts that are reached directly: names, .DOMAIN for all names below it, "
+        description="Hosts to reach without the proxy: names, .DOMAIN for all names below it, "
         "addresses, networks.",
     )
 

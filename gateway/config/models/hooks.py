@@ -15,13 +15,12 @@ from gateway.config.units import Duration, Size
 
 class _Guarded(Section):
     timeout: Duration = Field(
-        2.0, gt=0, le=60, description="Longest time for one verdict. Then it counts as failed."
+        2.0, gt=0, le=60, description="Longest time for one verdict; then the hook has failed."
     )
     on_error: Literal["closed", "open"] = Field(
         "closed",
-        description="What a failure of the hook means. `closed`: the request is refused, or the "
-        "answer ends, with the error `hook_unavailable`. `open`: what it should have judged passes "
-        "unchanged.",
+        description="Effect of a failed hook. `closed`: the request is refused, or the answer "
+        "ends, with the error `hook_unavailable`. `open`: the content passes unchanged.",
     )
 
 
@@ -31,7 +30,7 @@ class PluginHookSettings(_Guarded):
     type: Literal["plugin"]
     use: DottedName = Field(description="Dotted name of the class, such as acme.hooks.Words.")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Passed to the class's own `Options` model."
+        default_factory=dict, description="Options for the class's own `Options` model."
     )
 
 
@@ -39,33 +38,35 @@ class WebhookSettings(_Guarded):
     """Guardrail service that is asked over HTTP. It is asked once, without retries."""
 
     type: Literal["webhook"]
-    url: Url = Field(description="Address that verdicts are POSTed to.")
+    url: Url = Field(description="Address of the service, which gets the content by POST.")
     format: Literal["generic", "openai"] = Field(
         "generic",
         description="`openai`: the shape of OpenAI's moderation API, and of services that imitate "
         "it. `generic`: the gateway's own, which can replace text.",
     )
     model: str | None = Field(
-        None, min_length=1, description="With `format: openai`: the name of the moderation model."
+        None, min_length=1, description="Name of the moderation model, with `format: openai`."
     )
     token: Secret | None = Field(None, description="Sent as `Authorization: Bearer`.")
     secret: Secret | None = Field(
-        None, description="Key of the signature in X-Gateway-Signature, by which it knows us."
+        None,
+        description="Key of the signature in X-Gateway-Signature, by which the service "
+        "recognises the gateway.",
     )
     ca: FileName | None = Field(
-        None, description="PEM file of the authority to trust, not the system's."
+        None, description="PEM file of the authority to trust, instead of the system's."
     )
     proxy: ProxySettings | Literal["environment"] | None = Field(
         None,
-        description="Proxy through which the service is reached. `environment`: what HTTPS_PROXY, "
-        "ALL_PROXY and NO_PROXY say.",
+        description="Proxy to the service. `environment`: the proxy in HTTPS_PROXY, ALL_PROXY "
+        "and NO_PROXY.",
     )
     request: Literal["last", "all", "none"] = Field(
         "last",
         description="Text of a request to judge: the `last` message of the user, `all` of the "
         "conversation, or `none`.",
     )
-    answer: bool = Field(True, description="Judge answers, too.")
+    answer: bool = Field(True, description="Also judge answers.")
     window: int = Field(
         400,
         ge=0,
@@ -78,7 +79,10 @@ class WebhookSettings(_Guarded):
         "stream afterwards.",
     )
     concurrency: int = Field(
-        64, ge=1, le=10_000, description="Calls at the same time, for each route in each worker."
+        64,
+        ge=1,
+        le=10_000,
+        description="Largest number of simultaneous calls, for each route in each worker.",
     )
     max_bytes: Size = Field(
         1024**2, ge=1024, description="Largest body sent to it; more counts as a failure."
@@ -95,22 +99,22 @@ class RedactSettings(_Guarded):
             *("US_SSN", "CRYPTO"),
         ),
         min_length=1,
-        description="Kinds of data, by Presidio's names.",
+        description="Kinds of personal data, by Presidio's names.",
     )
     replacement: str = Field(
         "<{entity}>",
         max_length=100,
         pattern=r'^[^"\\\x00-\x1f]*$',
-        description="Text instead of the data; {entity} is its kind.",
+        description="Replacement for the data; {entity} is its kind.",
     )
     where: tuple[Literal["request", "answer", "recorded"], ...] = Field(
         ("request", "answer"),
         min_length=1,
-        description="What is redacted. `recorded`: the content of traces, if requests and answers "
-        "themselves are not.",
+        description="Content that is redacted. `recorded`: the content of traces, where "
+        "requests and answers pass unchanged.",
     )
-    score: float = Field(0.4, ge=0, le=1, description="Least certainty of a finding.")
-    language: str = Field("en", min_length=2, max_length=8, description="Language of the texts.")
+    score: float = Field(0.4, ge=0, le=1, description="Lowest confidence of a finding.")
+    language: str = Field("en", min_length=2, max_length=8, description="Language of the content.")
     model: str | None = Field(
         None,
         min_length=1,

@@ -26,21 +26,21 @@ class OwnedNames(Section):
     auth: OneOrMore | None = Field(None, description="Names of its identity providers.")
     secrets: OneOrMore | None = Field(
         None,
-        description="Environment variables that its secrets may come from, and names of secrets at "
-        "a provider, such as TEAM_A_*.",
+        description="Environment variables, and names of secrets at a provider, that its "
+        "secrets may use, such as TEAM_A_*.",
     )
     files: OneOrMore | None = Field(
         None,
-        description="Files that it may name: secrets, certificates, keys, lists of endpoints.",
+        description="Files that it may use: secrets, certificates, keys, lists of endpoints.",
     )
     commands: OneOrMore | None = Field(
-        None, description="Programs that its secrets may be printed by."
+        None, description="Programs that it may run for its secrets."
     )
     plugins: OneOrMore | None = Field(
         None, description="Dotted names of plug-ins that it may use, such as acme.headers.*."
     )
     egress: bool = Field(
-        False, description="It may set `proxy`, and `allow_addresses`, which opens inner networks."
+        False, description="Allow `proxy`, and `allow_addresses`, which opens inner networks."
     )
 
 
@@ -48,9 +48,10 @@ class IncludeSettings(Section):
     """Files that are read as parts of this one; see deploying.md."""
 
     path: IncludedPath = Field(
-        description="File, folder (its *.yaml and *.yml) or pattern such as teams/*.yaml, from "
-        "this file's folder."
+        description="File, folder (its *.yaml and *.yml) or pattern such as teams/*.yaml, "
+        "relative to this file's folder."
     )
     owns: OwnedNames | None = Field(
-        None, description="What these files may define; default: everything."
+        None,
+        description="Parts of the configuration that these files may define; default: everything.",
     )

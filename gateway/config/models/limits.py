@@ -17,45 +17,57 @@ from gateway.store.location import UNREAD, Location, locate
 class Tier(Section):
     """Amounts for the callers of one tier. They replace those of the limit."""
 
-    requests: Rate | None = Field(None, description="Rate, such as 600/minute.")
-    burst: int | None = Field(None, ge=1, description="How many requests at once.")
-    tokens: Rate | None = Field(None, description="LLM tokens, in and out, such as 1000000/minute.")
-    token_burst: int | None = Field(None, ge=1, description="How many tokens at once.")
-    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
-    budget: Budget | None = Field(None, description="Such as 5000 USD/month.")
+    requests: Rate | None = Field(None, description="Rate of requests, such as 600/minute.")
+    burst: int | None = Field(None, ge=1, description="Largest number of requests at one moment.")
+    tokens: Rate | None = Field(
+        None, description="Rate of LLM tokens, input and output, such as 1000000/minute."
+    )
+    token_burst: int | None = Field(
+        None, ge=1, description="Largest number of tokens at one moment."
+    )
+    concurrency: int | None = Field(
+        None, ge=1, description="Largest number of requests in progress."
+    )
+    budget: Budget | None = Field(None, description="Budget, such as 5000 USD/month.")
 
 
 class Limit(Section):
     """Limit for callers, counted in one or several units. A request must be within each of them."""
 
     key: Key | tuple[Key, ...] = Field(
-        description=f"Who shares: {EXPECTED}; a list means each combination."
+        description=f"Callers that share one count: {EXPECTED}; a list means each combination."
     )
-    requests: Rate | None = Field(None, description="A token bucket's rate, such as 60/minute.")
+    requests: Rate | None = Field(
+        None, description="Rate of the token bucket for requests, such as 60/minute."
+    )
     burst: int | None = Field(
-        None, ge=1, description="That bucket's size: requests at once; default: the rate's number."
+        None,
+        ge=1,
+        description="Size of that bucket: requests at one moment; default: the rate's number.",
     )
     tokens: Rate | None = Field(
         None,
-        description="LLM tokens, in and out, such as 200000/minute: an estimate is reserved, and "
-        "settled with what the response says it used.",
+        description="Rate of LLM tokens, input and output, such as 200000/minute. An estimate "
+        "is reserved, and corrected by the usage in the response.",
     )
     token_burst: int | None = Field(
-        None, ge=1, description="Tokens at once; default: the rate's number."
+        None, ge=1, description="Tokens at one moment; default: the rate's number."
     )
-    concurrency: int | None = Field(None, ge=1, description="Requests under way at once.")
+    concurrency: int | None = Field(
+        None, ge=1, description="Largest number of requests in progress."
+    )
     budget: Budget | None = Field(
         None,
-        description="For a calendar day, week or month in UTC: 500 USD/month, by the models' "
-        "prices, or 10000000 tokens/day.",
+        description="Budget for a calendar day, week or month in UTC: 500 USD/month, by the "
+        "models' prices, or 10000000 tokens/day.",
     )
     tiers: dict[str, Tier] = Field(
-        default_factory=dict, description="Other amounts, by the tier of the caller."
+        default_factory=dict, description="Different amounts by the caller's tier."
     )
     on_store_error: Literal["open", "closed", "local"] = Field(
         "local",
-        description="Without the store: let requests through, refuse them with 503, or count in "
-        "this process alone.",
+        description="Mode while the store is away. `open`: let requests through. `closed`: "
+        "refuse them with 503. `local`: count in this process alone.",
     )
 
 
@@ -64,29 +76,29 @@ class StoreSettings(Section):
 
     url: StoreUrl | Secret = Field(
         "memory://",
-        description="memory:// for one gateway; sqlite:///PATH, from the root on, for the gateways "
-        "of a machine, and budgets that outlive a restart; redis://, redis+sentinel:// or "
-        "redis+cluster:// for replicas, rediss… with TLS.",
+        description="memory:// for one gateway; sqlite:///PATH, an absolute path, for the "
+        "gateways of one machine, and budgets that outlive a restart; redis://, "
+        "redis+sentinel:// or redis+cluster:// for replicas, rediss… with TLS.",
     )
     stream_bytes: Size = Field(
         256 * 1024**2,
         ge=1024,
-        description="What each worker keeps of resumable streams in memory; beyond it the oldest "
-        "finished ones are forgotten.",
+        description="Memory of each worker for resumable streams; beyond it, the oldest "
+        "finished streams are dropped.",
     )
 
     channel_bytes: Size = Field(
         64 * 1024**2,
         ge=1024**2,
-        description="What each worker keeps of channels' histories in memory; beyond it the oldest "
-        "events of the largest are forgotten.",
+        description="Memory of each worker for the histories of channels; beyond it, the oldest "
+        "events of the largest channel are dropped.",
     )
 
     cache_bytes: Size = Field(
         64 * 1024**2,
         ge=1024**2,
-        description="What is kept of cached answers: by each worker in memory, or by all together "
-        "in Redis; beyond it the least recently used are forgotten.",
+        description="Memory for cached answers, of each worker, or in Redis of all together; "
+        "beyond it, the least recently used are dropped.",
     )
 
     @property
@@ -108,9 +120,10 @@ class ShareSettings(Section):
 
     weights: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default_factory=dict,
-        description="By tenant, or by subject of those without: turns for each of the others' one.",
+        description="Turns in a queue relative to the others' one, by tenant, or by subject for "
+        "callers without a tenant.",
     )
     priorities: dict[str, int] = Field(
         default_factory=dict,
-        description="By tier: a higher one goes first, always; without one it is 0.",
+        description="Priority by tier; default 0. Requests of a higher priority always go first.",
     )

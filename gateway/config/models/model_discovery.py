@@ -22,11 +22,11 @@ class ModelDiscovery(Section):
     path: str | None = Field(
         None,
         pattern=r"^/[!-~]*$",
-        description="Asked with GET; below the endpoint's base. Default: the list of the dialect, "
+        description="Path of the list, below the endpoint's base. Default: that of the dialect, "
         "/v1/models (Ollama: /api/tags).",
     )
     every: Duration = Field(
-        60.0, ge=1, le=86400, description="Time between two lists of an endpoint, more or less."
+        60.0, ge=1, le=86400, description="Time between two lists of an endpoint, with some jitter."
     )
     timeout: Duration = Field(
         5.0,
@@ -38,27 +38,34 @@ class ModelDiscovery(Section):
     prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._:/@-]{0,64}$",
-        description="Put in front of each name, such as vllm/; it is not sent to the backend.",
+        description="Prefix of each model name, such as vllm/; it is not sent to the backend.",
     )
     only: tuple[_Pattern, ...] = Field(
         (),
-        description="Names or patterns such as llama-*, as the backend has them: no others are "
-        "served. Empty: all.",
+        description="Names or patterns of the models to serve, such as llama-*, as the backend "
+        "names them. Empty: all.",
     )
     hide: tuple[_Pattern, ...] = Field(
-        (), description="Names or patterns, as the backend has them, that are not served."
+        (), description="Names or patterns of models not to serve, as the backend names them."
     )
     most: int = Field(
-        1000, ge=1, le=10_000, description="Models at most; of a longer list the first are served."
+        1000,
+        ge=1,
+        le=10_000,
+        description="Largest number of models; the rest of a longer list is left out.",
     )
     weight: int = Field(
-        1, ge=1, le=1000, description="Share of requests, where other upstreams list a model, too."
+        1, ge=1, le=1000, description="Share of requests for models that other upstreams list, too."
     )
     priority: int = Field(
-        0, ge=0, le=9, description="Where others list a model, too: asked once lower numbers fail."
+        0,
+        ge=0,
+        le=9,
+        description="Priority for models that other upstreams list, too: used when lower "
+        "numbers fail.",
     )
     settings: dict[_Pattern, ModelSettings] = Field(
         default_factory=dict,
-        description="Settings of the models by name or pattern, as the backend has them. The most "
-        "specific one applies.",
+        description="Settings of the models by name or pattern, as the backend names them. The "
+        "most specific one applies.",
     )

@@ -15,22 +15,24 @@ from gateway.config.types import Currency, ParameterName
 class ModelPrice(Section):
     """Price of a model, for budgets in money, metrics and usage."""
 
-    input: float = Field(ge=0, description="For a million tokens in.")
-    output: float = Field(ge=0, description="For a million tokens out.")
+    input: float = Field(ge=0, description="Price of a million input tokens.")
+    output: float = Field(ge=0, description="Price of a million output tokens.")
     cache_read: float | None = Field(
         None,
         ge=0,
-        description="For a million tokens in that come from the backend's cache; default: `input`.",
+        description="Price of a million input tokens read from the backend's cache; default: "
+        "`input`.",
     )
     cache_write: float | None = Field(
         None,
         ge=0,
-        description="For a million tokens in that go into the backend's cache; default: `input`.",
+        description="Price of a million input tokens written to the backend's cache; default: "
+        "`input`.",
     )
     reasoning: float | None = Field(
-        None, ge=0, description="For a million tokens of reasoning; default: `output`."
+        None, ge=0, description="Price of a million reasoning tokens; default: `output`."
     )
-    currency: Currency = Field("USD", description="Three letters, as in the budgets.")
+    currency: Currency = Field("USD", description="Currency, in three letters, as in the budgets.")
 
 
 class ParameterSettings(Section):
@@ -38,12 +40,12 @@ class ParameterSettings(Section):
     for its names in all APIs; parameters in Ollama's `options` are found, too.
     """
 
-    drop: tuple[ParameterName, ...] = Field((), description="Taken out of requests.")
+    drop: tuple[ParameterName, ...] = Field((), description="Parameters to remove.")
     set: dict[ParameterName, Any] = Field(
         default_factory=dict, description="Values that replace those of requests, or are added."
     )
     default: dict[ParameterName, Any] = Field(
-        default_factory=dict, description="Values for requests that have none."
+        default_factory=dict, description="Values for requests without them."
     )
     cap: dict[ParameterName, float] = Field(
         default_factory=dict,
@@ -51,7 +53,7 @@ class ParameterSettings(Section):
         "parameter is left as it is.",
     )
     refuse: tuple[ParameterName, ...] = Field(
-        (), description="Requests that use one are 400 `unsupported_parameter`."
+        (), description="Parameters that are refused with 400 `unsupported_parameter`."
     )
 
     @model_validator(mode="after")
@@ -72,11 +74,11 @@ class ModelSettings(Section):
     """Settings of a model, wherever it is served."""
 
     scopes: tuple[str, ...] = Field(
-        (), description="Scopes or roles a caller needs for it; to others it does not exist."
+        (), description="Scopes or roles that a caller needs for it. Other callers get 404."
     )
     fallbacks: tuple[str, ...] = Field(
         (),
-        description="Models asked instead, in this order, when it fails, is late, is out of "
+        description="Models to ask instead, in this order, when it fails, is late, is out of "
         "capacity, or refuses the prompt as too long.",
     )
     mirror: MirrorSettings | None = Field(
@@ -86,21 +88,23 @@ class ModelSettings(Section):
         None,
         ge=1,
         le=100_000_000,
-        description="The most tokens that one of its answers has: what limits reserve for a "
-        "request that sets no maximum; default: 256.",
+        description="Longest answer in tokens: reserved by limits for a request that sets no "
+        "maximum; default: 256.",
     )
     context_window: int | None = Field(
         None,
         ge=1,
         le=1_000_000_000,
-        description="Tokens of prompt and answer together. A request that needs more goes to the "
-        "first of `fallbacks` that it fits into; without one it is 400 `context_length_exceeded`.",
+        description="Context window in tokens, prompt and answer together. A request that needs "
+        "more goes to the first of `fallbacks` that it fits into; without one, it gets 400 "
+        "`context_length_exceeded`.",
     )
     input_modalities: tuple[Literal["text", "image", "audio", "video", "file"], ...] | None = Field(
         None,
         min_length=1,
-        description="Kinds of content that it takes. A request with others goes to the first of "
-        "`fallbacks` that takes them; without one it is 400. Default: not known, and not checked.",
+        description="Kinds of content that it accepts. A request with others goes to the first "
+        "of `fallbacks` that accepts them; without one, it gets 400. Default: unknown, and not "
+        "checked.",
     )
     output_modalities: tuple[Literal["text", "image", "audio", "video"], ...] | None = Field(
         None, min_length=1, description="Kinds of content in its answers, for lists of models."
@@ -109,5 +113,5 @@ class ModelSettings(Section):
         None, description="Rules for the parameters of its requests."
     )
     price: ModelPrice | None = Field(
-        None, description="What it costs: for budgets in money, metrics and usage."
+        None, description="Price of its tokens: for budgets in money, metrics and usage."
     )

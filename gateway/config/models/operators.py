@@ -19,12 +19,14 @@ _WORD = r"[\x21\x23-\x5b\x5d-\x7e]+"
 class RoleGroups(Section):
     """Groups of the issuer that have each role. A person has the highest role of all groups."""
 
-    viewer: tuple[str, ...] = Field((), description="Groups that read, but no recorded content.")
+    viewer: tuple[str, ...] = Field(
+        (), description="Groups that may read, except recorded content."
+    )
     operator: tuple[str, ...] = Field(
-        (), description="Groups that also act: drain, reload, cancel, suspend keys."
+        (), description="Groups that may also act: drain, reload, cancel, suspend keys."
     )
     admin: tuple[str, ...] = Field(
-        (), description="Groups that also make keys and teams, and read recorded content."
+        (), description="Groups that may also make keys and teams, and read recorded content."
     )
 
 
@@ -32,23 +34,24 @@ class SignInSettings(Section):
     """Sign-in of operators by OpenID Connect: authorization code with PKCE, sessions by cookie."""
 
     issuer: Url = Field(
-        description="Issuer, found by OpenID Connect Discovery: an https URL, as the issuer itself "
-        "writes it."
+        description="OpenID Connect issuer: its https URL, exactly as the issuer writes it."
     )
-    client_id: str = Field(min_length=1, description="Id of the gateway at the issuer.")
+    client_id: str = Field(min_length=1, description="Client id of the gateway at the issuer.")
     client_secret: Secret | None = Field(
-        None, description="Secret of the gateway at the issuer. Without it, PKCE alone protects."
+        None,
+        description="Client secret of the gateway at the issuer. Without it, PKCE alone "
+        "protects the sign-in.",
     )
     scopes: tuple[Annotated[str, Field(pattern=f"^{_WORD}$")], ...] = Field(
         ("openid", "profile", "email"),
-        description="Scopes to ask for; some issuers need `groups` for groups.",
+        description="Requested scopes; some issuers need `groups` for groups.",
     )
     groups: str = Field(
         "groups",
         min_length=1,
-        description="Claim with the groups of a person, a list or one text. A dotted name reads a "
-        "nested value: `realm_access.roles`. Asked for at the userinfo endpoint if the ID token "
-        "lacks it.",
+        description="Claim with a person's groups, a list or one text. A dotted name reads a "
+        "nested value: `realm_access.roles`. If the ID token lacks it, it is read from the "
+        "userinfo endpoint.",
     )
     name: str = Field(
         "email",
@@ -56,28 +59,28 @@ class SignInSettings(Section):
         description="Claim with the name that the audit log shows; without it: "
         "`preferred_username`, then `sub`.",
     )
-    roles: RoleGroups = Field(description="Groups that have each role.")
+    roles: RoleGroups = Field(description="Groups by role.")
     session: Duration = Field(
         8 * 3600.0,
         ge=60,
         le=7 * 86400,
-        description="Longest time until a person has to sign in again. Then groups that changed "
-        "at the issuer take effect at the latest.",
+        description="Longest session. Changed groups take effect at the next sign-in.",
     )
     idle: Duration = Field(
-        3600.0, ge=60, le=7 * 86400, description="Time without a request that ends a session."
+        3600.0, ge=60, le=7 * 86400, description="Idle time that ends a session."
     )
     leeway: Duration = Field(60.0, le=600, description="Clock skew allowed on exp, nbf and iat.")
     algorithms: tuple[AsymmetricAlgorithm, ...] = Field(
-        (), description="Signatures of ID tokens that are accepted; empty: all that are asymmetric."
+        (), description="Accepted signature algorithms of ID tokens; empty: all asymmetric ones."
     )
     ca: FileName | None = Field(
-        None, description="PEM file of the authority to trust for the issuer, not the system's."
+        None,
+        description="PEM file of the authority to trust for the issuer, instead of the system's.",
     )
     proxy: ProxySettings | Literal["environment"] | None = Field(
         None,
-        description="Proxy through which the gateway reaches the issuer. `environment`: what "
-        "HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
+        description="Proxy to the issuer. `environment`: the proxy in HTTPS_PROXY, ALL_PROXY "
+        "and NO_PROXY.",
     )
 
 
@@ -86,21 +89,21 @@ class MachineToken(Section):
 
     sha256: Digests = Field(
         min_length=1,
-        description="SHA-256 of the token in hexadecimal, as `gateway operators token` prints it; "
-        "several while it is replaced.",
+        description="SHA-256 of the token in hexadecimal, as `gateway operators token` prints "
+        "it; several during a rotation.",
     )
-    role: RoleName = Field(description="What the program may do.")
+    role: RoleName = Field(description="Role of the program.")
 
 
 class OperatorAuditSettings(Section):
     """Audit log of what operators do. It is in the store; each entry is a log line, too."""
 
     retention: Duration = Field(
-        90 * 86400.0, ge=3600, description="Time for which entries are kept in the store."
+        90 * 86400.0, ge=3600, description="Longest time that entries are kept in the store."
     )
     most: int = Field(
         100_000,
         ge=100,
         le=1_000_000,
-        description="Number of entries in the store; then the oldest are dropped.",
+        description="Largest number of entries in the store; beyond it, the oldest are dropped.",
     )

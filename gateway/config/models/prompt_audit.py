@@ -27,11 +27,13 @@ class AuditBucket(Section):
         "",
         max_length=512,
         pattern=r"^(?:[A-Za-z0-9!_.*'()=-][A-Za-z0-9!_.*'()=/-]*)?$",
-        description="Beginning of the names of objects, such as gateway/. The day follows: "
+        description="Prefix of object names, such as gateway/. The day follows: "
         "gateway/2026/11/30/FILE.",
     )
     region: str = Field(
-        "us-east-1", pattern=r"^[a-z0-9-]{1,64}$", description="Region, for signatures."
+        "us-east-1",
+        pattern=r"^[a-z0-9-]{1,64}$",
+        description="Region, which is part of signatures.",
     )
     access_key: Secret = Field(description="Id of the access key.")
     secret_key: Secret = Field(description="Secret access key.")
@@ -39,22 +41,22 @@ class AuditBucket(Section):
         None, description="Token of temporary credentials. Read it from a file that rotates."
     )
     bucket_in: Literal["path", "host"] = Field(
-        "path", description="Where addresses name the bucket: in the path, or in the host name."
+        "path", description="Part of the URL that names the bucket: the path, or the host name."
     )
     timeout: Duration = Field(300.0, gt=0, description="Longest time for the upload of one file.")
     spool: Size = Field(
         1024**3,
         ge=16 * 1024**2,
-        description="Bytes of files that may wait in `directory` for their upload, of all workers. "
-        "Once there are more, records wait in memory.",
+        description="Disk space in `directory` for files that wait for their upload, of all "
+        "workers. Beyond it, records wait in memory.",
     )
     ca: FileName | None = Field(
-        None, description="PEM file of the authority to trust, not the system's."
+        None, description="PEM file of the authority to trust, instead of the system's."
     )
     proxy: ProxySettings | Literal["environment"] | None = Field(
         None,
-        description="Proxy through which it is reached. `environment`: what HTTPS_PROXY, ALL_PROXY "
-        "and NO_PROXY say.",
+        description="Proxy to the service. `environment`: the proxy in HTTPS_PROXY, ALL_PROXY "
+        "and NO_PROXY.",
     )
 
 
@@ -80,12 +82,13 @@ class AuditEncryption(Section):
     keys: dict[Name, AuditSecretKey | AuditPublicKey] = Field(
         min_length=1,
         max_length=20,
-        description="Keys by id. The id stands in each file. Keep old keys here as long as their "
-        "files are to be read.",
+        description="Keys by id. Each file names the id of its key. Keep old keys here for as "
+        "long as their files have to be readable.",
     )
     use: tuple[Name, ...] = Field(
         (),
-        description="Ids of the keys that seal new files; any of them opens a file. Empty: all.",
+        description="Ids of the keys that encrypt new files; each of them can decrypt the file. "
+        "Empty: all.",
     )
 
 
@@ -93,9 +96,9 @@ class AuditRotation(Section):
     """Size and age at which a file is closed, and another one begins."""
 
     size: Size = Field(
-        64 * 1024**2, ge=64 * 1024, le=5 * 1024**3, description="Size after which it is closed."
+        64 * 1024**2, ge=64 * 1024, le=5 * 1024**3, description="Size at which a file is closed."
     )
-    age: Duration = Field(3600.0, ge=1, le=86400.0, description="Age at which it is closed.")
+    age: Duration = Field(3600.0, ge=1, le=86400.0, description="Age at which a file is closed.")
 
 
 class PromptAuditSettings(Section):
@@ -106,12 +109,13 @@ class PromptAuditSettings(Section):
     directory: FileName = Field(
         ".gateway/prompts",
         validate_default=True,
-        description="Folder of the files, from the configuration's folder. It is created with mode "
-        "0700. With `s3`, files wait there for their upload.",
+        description="Folder of the files, relative to the configuration's folder. It is created "
+        "with mode 0700. With `s3`, files wait there for their upload.",
     )
     s3: AuditBucket | None = Field(None, description="Upload closed files to a bucket.")
     rotate: AuditRotation = Field(
-        default_factory=AuditRotation, description="When another file begins."
+        default_factory=AuditRotation,
+        description="Size and age at which a file is closed and the next one begins.",
     )
     gzip: bool = Field(True, description="Compress files.")
     flush: Duration = Field(
@@ -123,13 +127,13 @@ class PromptAuditSettings(Section):
     )
     sync: Literal["batch", "close", "never"] = Field(
         "batch",
-        description="When data is forced to the disk (fsync): after each batch of records; when a "
-        "file is closed; or never.",
+        description="Time of fsync. `batch`: after each batch of records. `close`: when a file "
+        "is closed. `never`: left to the system.",
     )
     retention: Duration | None = Field(
         None,
         ge=3600,
-        description="Time after which files in `directory` are removed; null: never. In a bucket, "
+        description="Age at which files in `directory` are removed; null: never. In a bucket, "
         "its lifecycle rules remove them.",
     )
     encryption: AuditEncryption | None = Field(None, description="Encrypt files.")
@@ -140,9 +144,9 @@ class PromptAuditSettings(Section):
     )
     on_full: Literal["drop", "refuse"] = Field(
         "drop",
-        description="While the queue is full, because the destination is slow or down: drop new "
-        "records, which is counted; or refuse requests that would be recorded, with 503 "
-        "`audit_unavailable`.",
+        description="Mode while the queue is full, because the destination is slow or down. "
+        "`drop`: drop new records, and count them. `refuse`: refuse requests that would be "
+        "recorded, with 503 `audit_unavailable`.",
     )
 
 
@@ -162,11 +166,10 @@ class RouteAudit(Section):
         256 * 1024,
         ge=1024,
         le=16 * 1024**2,
-        description="Most bytes of a request's body, and most of an answer's text. Longer ones are "
-        "cut, which the record tells.",
+        description="Largest recorded body of a request, and text of an answer. A longer one is "
+        "cut, and the record says so.",
     )
     media: bool = Field(
         False,
-        description="Record images, sounds and other data in base64; otherwise the record tells "
-        "their size.",
+        description="Record images, sounds and other data in base64. false: record their size.",
     )

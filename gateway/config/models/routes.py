@@ -29,10 +29,10 @@ class MiddlewareSettings(Section):
     """Plug-in: any aiohttp middleware, or a factory that builds one from validated options."""
 
     use: DottedName = Field(
-        description="Dotted name, such as acme.headers.stamp.",
+        description="Dotted name of the plug-in, such as acme.headers.stamp.",
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Passed to the plug-in's own `Options` model."
+        default_factory=dict, description="Options for the plug-in's own `Options` model."
     )
 
 
@@ -50,8 +50,8 @@ class CorsSettings(Section):
             # Headers that the SDKs of OpenAI and Anthropic add by themselves.
             *("OpenAI-*", "Anthropic-*", "X-Stainless-*"),
         ),
-        description="Request headers a page may set. One that ends in * stands for all that begin "
-        "like it; * alone for every header, Authorization too.",
+        description="Request headers that a page may set. A name that ends in * is a prefix; * "
+        "alone allows every header, Authorization included.",
     )
     expose: tuple[HeaderName, ...] = Field(
         (
@@ -65,10 +65,12 @@ class CorsSettings(Section):
             *("X-Gateway-Model", "X-Gateway-Upstream", "X-Gateway-Attempts"),
             *("X-Gateway-Cost", "X-Gateway-Cached-Tokens", "X-Gateway-Cache", "Age"),
         ),
-        description="Response headers a page may read.",
+        description="Response headers that a page may read.",
     )
-    credentials: bool = Field(False, description="Whether cookies may be sent along; not with *.")
-    max_age: Duration = Field(600.0, description="How long a browser remembers the answer.")
+    credentials: bool = Field(False, description="Allow cookies; not with *.")
+    max_age: Duration = Field(
+        600.0, description="Time that a browser may cache the answer to a preflight."
+    )
 
 
 class WebSocket(Section):
@@ -77,16 +79,22 @@ class WebSocket(Section):
     origins: tuple[Origin, ...] = Field(
         (),
         description="Exact origins of pages that may open one, or *; empty: pages of the same "
-        "host. Clients that are no browsers send no origin.",
+        "host. Programs that are no browsers send no origin.",
     )
     max_message: Size = Field(
-        16 * 1024**2, gt=0, description="Largest message, either way; more closes it with 1009."
+        16 * 1024**2,
+        gt=0,
+        description="Largest message in either direction; a larger one closes the connection "
+        "with 1009.",
     )
     idle: Duration = Field(
-        600.0, gt=0, description="Longest silence: no message either way. Closes it with 1001."
+        600.0,
+        gt=0,
+        description="Longest time without a message in either direction; then the connection is "
+        "closed with 1001.",
     )
     ping: Duration | None = Field(
-        30.0, gt=0, description="How often each side is asked whether it is there; null: never."
+        30.0, gt=0, description="Interval of pings to both sides; null: none."
     )
     max_session: Duration | None = Field(
         None,
@@ -96,8 +104,8 @@ class WebSocket(Section):
     )
     messages: Rate | None = Field(
         "60000/minute",
-        description="Messages that one client may send on one connection; more closes it with "
-        "1008. All of the amount may come at once: 60000/minute is 1000 a second, and 60000 in a "
+        description="Rate of messages from one client on one connection; more closes it with "
+        "1008. The whole amount may come at once: 60000/minute is 1000 a second, and 60000 in a "
         "burst. null: no limit.",
     )
     deflate: bool = Field(
@@ -109,9 +117,11 @@ class BridgeSettings(Section):
     """Bridge: many generations over one WebSocket, whose options are in `websocket`."""
 
     to: Name = Field(
-        description="The route whose chain each generation passes: its limits, models, resume."
+        description="Route that serves each generation, with its limits, models and resume."
     )
-    generations: int = Field(32, ge=1, description="At once, on one socket.")
+    generations: int = Field(
+        32, ge=1, description="Largest number of simultaneous generations on one socket."
+    )
 
 
 class BatchSettings(Section):
@@ -127,10 +137,10 @@ class BatchSettings(Section):
         "one before it does not wait at all.",
     )
     max_bytes: Size = Field(
-        16 * 1024, ge=256, le=1024**2, description="Bytes that wait at most; then they are sent."
+        16 * 1024, ge=256, le=1024**2, description="Bytes at which waiting events are sent."
     )
     max_events: int = Field(
-        8, ge=2, le=1000, description="Events that wait at most; then they are sent."
+        8, ge=2, le=1000, description="Number at which waiting events are sent."
     )
 
 
@@ -141,70 +151,77 @@ class ResumeSettings(Section):
 
     on_disconnect: Literal["cancel", "grace", "detach"] = Field(
         "cancel",
-        description="What becomes of a generation without readers: cancelled at once, after "
-        "`grace`, or never. A request may ask for another way: X-On-Disconnect.",
+        description="Policy for a generation without readers. `cancel`: cancel it at once. "
+        "`grace`: cancel it after `grace`. `detach`: complete it. A request may choose by "
+        "X-On-Disconnect.",
     )
-    grace: Duration = Field(30.0, gt=0, description="How long it goes on without a reader.")
+    grace: Duration = Field(
+        30.0, gt=0, description="Time that a generation continues without a reader."
+    )
     max_grace: Duration = Field(
-        300.0, gt=0, description="The longest a request may ask for: X-On-Disconnect: grace=2m."
+        300.0,
+        gt=0,
+        description="Longest grace that a request may ask for: X-On-Disconnect: grace=2m.",
     )
     may_detach: bool = Field(
-        False, description="Whether a request may ask for X-On-Disconnect: detach."
+        False, description="Allow requests to ask for X-On-Disconnect: detach."
     )
     background: bool = Field(
         False,
-        description="Take `background` out of streamed requests to OpenAI's Responses API, for "
-        "upstreams that do not know it: the gateway lets them go on by itself.",
+        description="Remove `background` from streamed requests to OpenAI's Responses API, for "
+        "upstreams that do not know it: the gateway itself continues them without a reader.",
     )
-    ttl: Duration = Field(600.0, gt=0, description="How long a stream is kept after its end.")
+    ttl: Duration = Field(600.0, gt=0, description="Time that a stream is kept after its end.")
     max_bytes: Size = Field(
         4 * 1024**2,
         ge=512 * 1024,
-        description="What is kept of one stream, 512KiB or more; of a longer one the beginning is "
-        "forgotten.",
+        description="Largest kept part of one stream, 512KiB or more; beyond it, the beginning "
+        "is dropped.",
     )
     reads: Rate | None = Field(
         "600/minute",
-        description="How often one caller may read kept streams, in each worker; more is 429. "
-        "Requests that repeat an Idempotency-Key count, too. On an anonymous route each address is "
-        "a caller. null: no limit.",
+        description="Rate at which one caller may read kept streams, in each worker; more is "
+        "429. Requests that repeat an Idempotency-Key count, too. On an anonymous route each "
+        "address is a caller. null: no limit.",
     )
     continues: bool = Field(
         False,
-        description="When the process that runs a stream dies, another one continues the answer. "
-        "Needs a Redis store and an upstream with `continues`. The request is stored with the "
-        "stream until the answer ends, without credentials. Events are stored before they are "
-        "sent.",
+        description="Let another process continue the answer when the process that runs a "
+        "stream dies. Needs a Redis store and an upstream with `continues`. The request is "
+        "stored with the stream until the answer ends, without credentials. Events are stored "
+        "before they are sent.",
     )
     on_store_error: Literal["serve", "refuse"] = Field(
         "serve",
-        description="While the Redis that streams are shared by does not answer: keep new streams "
-        "in memory, with X-Resume: deferred, and write them when it answers; or refuse with 503.",
+        description="Mode while the Redis of shared streams does not answer. `serve`: keep new "
+        "streams in memory, with X-Resume: deferred, and write them when it answers. `refuse`: "
+        "refuse with 503.",
     )
 
 
 class Route(Section):
     """Route: the requests it matches, where they are sent, and the checks they must pass."""
 
-    name: Name = Field(description="Shown in logs and by `gateway routes`.")
+    name: Name = Field(description="Name in logs, metrics and `gateway routes`.")
     path: Path = Field(
-        description="Ends in / : everything below it. Otherwise exactly this path.",
+        description="Path. With / at its end, everything below it; otherwise exactly this path.",
     )
     methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = (
-        Field((), description="Methods served; empty: all. Another method is 405.")
+        Field((), description="Served methods; empty: all. Another method gets 405.")
     )
-    hosts: tuple[str, ...] = Field((), description="Host names served, without port; empty: all.")
+    hosts: tuple[str, ...] = Field((), description="Served host names, without port; empty: all.")
     auth: Identity = Field(
-        description="Providers tried in order, or `anonymous`, which has to be said."
+        description="Identity providers, tried in order, or `anonymous`, which has to be "
+        "written out."
     )
     scopes: tuple[str, ...] = Field(
-        (), description="Scopes or roles a caller needs, all of them; else 403."
+        (), description="Scopes or roles that a caller needs, all of them; else 403."
     )
     end_on_expiry: bool = Field(
         True,
         description="End an event stream with the error `credential_expired` when its caller's "
-        "credential expires, or is revoked or suspended, as WebSockets end; false: a stream that "
-        "has begun goes on.",
+        "credential expires, or is revoked or suspended, as WebSockets end. false: a stream that "
+        "has begun continues.",
     )
     max_stream: Duration | None = Field(
         None,
@@ -212,17 +229,18 @@ class Route(Section):
         description="Longest duration of an event stream, from the arrival of its request. Then it "
         "ends with the error `stream_expired`. null: no limit.",
     )
-    limits: tuple[Name, ...] = Field((), description="Limits every request must pass.")
+    limits: tuple[Name, ...] = Field((), description="Limits that each request must pass.")
     limit_headers: bool = Field(
-        True, description="Tell callers what they have left: RateLimit and x-ratelimit-* fields."
+        True,
+        description="Report the rest of limits to callers, in RateLimit and x-ratelimit-* fields.",
     )
     served_headers: tuple[
         Literal["model", "upstream", "attempts", "cost", "cached_tokens", "cache"], ...
     ] = Field(
         (),
-        description="Tell callers what served a request, in headers such as X-Gateway-Model. "
-        "`cost` and `cached_tokens` are told of responses that are no streams. `cache` is `hit`, "
-        "`miss`, `refresh` or `bypass`, on a route with a `cache`.",
+        description="Report to callers what served a request, in headers such as "
+        "X-Gateway-Model. `cost` and `cached_tokens` are in responses that are no streams. "
+        "`cache` is `hit`, `miss`, `refresh` or `bypass`, on a route with a `cache`.",
     )
     cost_in_usage: bool = Field(
         False,
@@ -232,39 +250,37 @@ class Route(Section):
     cors: CorsSettings | None = Field(None, description="Let web pages of other origins call it.")
     models: tuple[str, ...] = Field(
         (),
-        description="Models served here, by the name in the body. A pattern such as vllm/* stands "
-        "for all that match, configured or discovered.",
+        description="Models served here, by the name in the body. A pattern such as vllm/* "
+        "matches configured and discovered models.",
     )
-    list_prices: bool = Field(
-        True, description="Tell the prices of models in `GET /v1/models`, where they are known."
-    )
+    list_prices: bool = Field(True, description="Show known prices of models in `GET /v1/models`.")
     upstream: Name | None = Field(
-        None, description="Where requests go; beside `models`, where those without a model go."
+        None, description="Upstream of all requests; with `models`, of those without a model."
     )
     self_service: bool = Field(
         False,
-        description="Answer at `me` below the path: what the caller may use, what is left of its "
-        "limits and budgets, and keys that it makes within what its team allows.",
+        description="Serve `me` below the path: callers read there what they may use and the "
+        "rest of their limits and budgets, and make keys within what their team allows.",
     )
     issues: Name | None = Field(
         None, description="Give out tickets of this provider here, instead of forwarding."
     )
-    strip: bool = Field(False, description="Take the route's path off before forwarding.")
+    strip: bool = Field(False, description="Remove the route's path before forwarding.")
     dialect: Dialect | None = Field(
-        None, description="What callers speak here; default: what the upstream speaks."
+        None, description="Dialect of the callers; default: the upstream's."
     )
     timeouts: RouteTimeouts = Field(
-        default_factory=RouteTimeouts, description="Other timeouts than the upstream's."
+        default_factory=RouteTimeouts, description="Timeouts that replace the upstream's."
     )
     traces: RouteTraces = Field(
-        default_factory=RouteTraces, description="What is recorded of its requests."
+        default_factory=RouteTraces, description="Sampling and content of this route's traces."
     )
     audit_prompts: RouteAudit | None = Field(
         None,
         description="Record prompts and answers as `prompt_audit` says; null: none are recorded.",
     )
     resume: ResumeSettings | None = Field(
-        None, description="Keep event streams, so that a client may come back to one."
+        None, description="Keep event streams, so that clients can resume them."
     )
     cache: CacheSettings | None = Field(
         None,
@@ -278,13 +294,13 @@ class Route(Section):
     heartbeat: Duration | None = Field(
         15.0,
         gt=0,
-        description="Silence in an event stream until a comment is written; null: none is.",
+        description="Silence in an event stream after which a comment is written; null: none is.",
     )
     retry: Duration | None = Field(
         None,
         gt=0,
-        description="What EventSource clients are told at the start of an event stream: how long "
-        "to wait before they connect again.",
+        description="Reconnection time for EventSource clients, sent at the start of an event "
+        "stream.",
     )
     batch: BatchSettings | None = Field(
         None,
@@ -296,7 +312,7 @@ class Route(Section):
         description="Content codings for clients that take them, the preferred first; streams are "
         "flushed after each event.",
     )
-    websocket: WebSocket | bool = Field(False, description="Serve WebSockets here, too.")
+    websocket: WebSocket | bool = Field(False, description="Also serve WebSockets here.")
     bridge: BridgeSettings | None = Field(
         None,
         description="Carry many generations of another route over one WebSocket, instead of "
@@ -310,9 +326,9 @@ class Route(Section):
     body: Size = Field(10 * 1024**2, description="Largest request body; more is 413.")
     check_requests: bool = Field(
         False,
-        description="Check request bodies against the JSON Schema of their endpoint: a wrong one "
-        "is 400, and the error names the field. `GET openapi.json` below the route's path tells "
-        "the schemas.",
+        description="Check request bodies against the JSON Schema of their endpoint: a wrong "
+        "one gets 400, and the error names the field. `GET openapi.json` below the route's path "
+        "publishes the schemas.",
     )
     hooks: tuple[Name, ...] = Field(
         (),

@@ -13,7 +13,7 @@ from gateway.config.types import DottedName
 class SecretProviderSettings(Section):
     """Plug-in that reads secrets, for `{provider: NAME, name: ...}`; see operations.md."""
 
-    use: DottedName = Field(description="Class, such as acme.vault.Vault.")
+    use: DottedName = Field(description="Dotted name of the class, such as acme.vault.Vault.")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Its options. It checks them itself."
+        default_factory=dict, description="Options for the class, which checks them itself."
     )

@@ -16,16 +16,21 @@ from gateway.config.types import Name, Rate
 class DeploymentSettings(Section):
     """A model at one upstream, one of several that serve it."""
 
-    upstream: Name = Field(description="The upstream that serves it.")
+    upstream: Name = Field(description="Upstream of the deployment.")
     model: str | None = Field(
-        None, min_length=1, description="The upstream's own name for it; default: the same name."
+        None, min_length=1, description="Model name at the upstream; default: the same name."
     )
-    weight: int = Field(1, ge=1, le=1000, description="Share of requests relative to the others.")
+    weight: int = Field(
+        1, ge=1, le=1000, description="Share of requests relative to the other deployments."
+    )
     priority: int = Field(
-        0, ge=0, le=9, description="Asked once those of lower numbers refuse, fail or are full."
+        0,
+        ge=0,
+        le=9,
+        description="Priority: used when deployments of lower numbers refuse, fail or are full.",
     )
     price: ModelPrice | None = Field(
-        None, description="What it costs here, instead of the model's `price`."
+        None, description="Price of its tokens, instead of the model's `price`."
     )
     cost: float | None = Field(
         None,
@@ -34,16 +39,16 @@ class DeploymentSettings(Section):
         "`price`, or 1 without one.",
     )
     concurrency: int | None = Field(
-        None, ge=1, description="Requests at once that it is sent by each worker."
+        None, ge=1, description="Largest number of simultaneous requests from each worker."
     )
     requests: Rate | None = Field(
         None,
-        description="Requests that its provider grants, such as 500/minute. Shared by the workers "
-        "of this gateway; approximate.",
+        description="Provider's limit on requests, such as 500/minute. Shared by the workers of "
+        "this gateway; approximate.",
     )
     tokens: Rate | None = Field(
         None,
-        description="LLM tokens, in and out, that its provider grants, such as 30000/minute. "
+        description="Provider's limit on LLM tokens, input and output, such as 30000/minute. "
         "Shared by the workers of this gateway; approximate.",
     )
 
@@ -55,11 +60,9 @@ class Model(ModelSettings):
         json_schema_extra={"oneOf": [{"required": ["upstream"]}, {"required": ["deployments"]}]}
     )
 
-    upstream: Name | None = Field(
-        None, description="The upstream that serves it; this, or `deployments`."
-    )
+    upstream: Name | None = Field(None, description="Upstream that serves it; or `deployments`.")
     model: str | None = Field(
-        None, min_length=1, description="The upstream's own name for it; default: the same name."
+        None, min_length=1, description="Model name at the upstream; default: the same name."
     )
     deployments: tuple[DeploymentSettings, ...] = Field(
         (),
@@ -72,11 +75,11 @@ class Model(ModelSettings):
         | HashKey
     ) = Field(
         "least_requests",
-        description="Which deployment is next, of those with the same priority: see "
-        "`upstreams.NAME.balance`. `random`: an exact share by weight, for a canary; with `hash` a "
-        "caller keeps its deployment. `cheapest`: the least `cost`.",
+        description="Choice among deployments of the same priority: see "
+        "`upstreams.NAME.balance`. `random`: an exact share by weight, for a canary; with `hash` "
+        "a caller keeps its deployment. `cheapest`: the least `cost`.",
     )
-    admission: AdmissionSettings | None = Field(None, description="A queue for this model alone.")
+    admission: AdmissionSettings | None = Field(None, description="Queue for this model alone.")
 
     @cached_property  # a backend may list thousands of models
     def served_by(self) -> tuple[DeploymentSettings, ...]:

@@ -18,11 +18,11 @@ class PlaygroundSettings(Section):
     """A page for callers at /playground/ of the public listener: they chat with a key of theirs."""
 
     route: str = Field(
-        description="Route that the page calls. Its path ends in /, and it lists models."
+        description="Route that the page calls. Its path ends in /, and it has models."
     )
     password: Secret = Field(
-        description="Asked for by HTTP Basic, with any user name: 16 characters or more. It opens "
-        "the page only; each call needs its caller's own credential."
+        description="Password of 16 characters or more, for HTTP Basic with any user name. It "
+        "opens the page only; each call needs its caller's own credential."
     )
 
 
@@ -33,11 +33,11 @@ class ListenerTls(Section):
 
     cert: FileName = Field(description="PEM file of the certificate, with its chain.")
     key: FileName = Field(description="PEM file of its private key, without a password.")
-    min_version: Literal["1.2", "1.3"] = Field("1.2", description="The oldest version accepted.")
+    min_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest accepted TLS version.")
     client_ca: FileName | None = Field(
         None,
-        description="PEM file of the authorities of client certificates, which are asked for then. "
-        "`auth.NAME` of type `client_certificate` says whose they are.",
+        description="PEM file of the authorities of client certificates, which clients are then "
+        "asked for. `auth.NAME` of type `client_certificate` turns them into principals.",
     )
     client_certificate: Literal["optional", "required"] = Field(
         "optional",
@@ -49,71 +49,84 @@ class ServerSettings(Section):
     """The public listener."""
 
     listen: Listen = Field(
-        "127.0.0.1:8080", description="Address and port; port 0 asks the kernel."
+        "127.0.0.1:8080", description="Address and port; port 0 takes a free one."
     )
     tls: ListenerTls | None = Field(
-        None, description="TLS for clients. Without it, a proxy in front has to speak it."
+        None, description="TLS for clients. Without it, use a proxy in front that speaks TLS."
     )
     trusted_proxies: tuple[Network, ...] = Field(
         (),
-        description="Networks whose X-Forwarded-* and X-Request-ID are believed, such as nginx's.",
+        description="Networks of proxies whose X-Forwarded-* and X-Request-ID are trusted, such "
+        "as nginx's.",
     )
     max_connections: int = Field(
-        10_000, ge=1, description="Open client connections; one more is answered 503 and closed."
+        10_000,
+        ge=1,
+        description="Largest number of open client connections; one more gets 503 and is closed.",
     )
-    workers: int = Field(1, ge=1, le=256, description="Processes that serve; one for each core.")
+    workers: int = Field(
+        1, ge=1, le=256, description="Number of serving processes, one for each core."
+    )
     max_requests: int = Field(
         5000,
         ge=1,
-        description="Requests under way in each worker, streams included; more is 503 overloaded.",
+        description="Largest number of requests in progress in each worker, streams included; "
+        "more is 503 overloaded.",
     )
     max_memory: Size | None = Field(
         None,
-        description="Memory of each worker; above it new requests are 503 overloaded. Default: its "
-        "share of 90 % of what the container or the machine has.",
+        description="Memory of each worker; above it, new requests get 503 overloaded. Default: "
+        "its share of 90 % of the memory of the container or machine.",
     )
     body_memory: Size | None = Field(
         None,
         ge=1024**2,
-        description="Memory of each worker for request bodies that it reads whole; above it "
-        "requests with a body are 503 overloaded. Default: a quarter of `max_memory`.",
+        description="Memory of each worker for request bodies that it reads whole; above it, "
+        "requests with a body get 503 overloaded. Default: a quarter of `max_memory`.",
     )
     header_bytes: Size = Field(
-        32 * 1024, ge=1024, description="Request line and headers together; more is 431."
+        32 * 1024, ge=1024, description="Largest request line and headers together; more is 431."
     )
-    header_count: int = Field(100, ge=1, le=1000, description="Request headers; more is 431.")
+    header_count: int = Field(
+        100, ge=1, le=1000, description="Largest number of request headers; more is 431."
+    )
     header_timeout: Duration = Field(
-        10.0, gt=0, description="From a request's first byte to its last header; 408."
+        10.0,
+        gt=0,
+        description="Longest time from a request's first byte to the end of its headers; then 408.",
     )
     body_timeout: Duration = Field(
-        30.0, gt=0, description="Longest silence inside a request body; 408."
+        30.0, gt=0, description="Longest silence inside a request body; then 408."
     )
     body_rate: Size | None = Field(
         1024,
         ge=1,
-        description="Bytes a second that a request body has to come at; 408 for a client that is "
-        "`body_timeout` behind. null: any.",
+        description="Slowest rate of a request body, in bytes a second; a client that is "
+        "`body_timeout` behind gets 408. null: no minimum.",
     )
     send_timeout: Duration = Field(
         30.0,
         gt=0,
-        description="Longest time a client may take no byte of what waits for it; then it is cut.",
+        description="Longest time in which a client reads nothing of the bytes that wait for "
+        "it; then its connection is cut.",
     )
-    keepalive: Duration = Field(75.0, description="How long an idle client connection stays open.")
+    keepalive: Duration = Field(75.0, description="Longest idle time of a client connection.")
     drain: Duration = Field(
-        30.0, description="On SIGTERM, how long requests and streams may go on."
+        30.0, description="Longest time that requests and streams may continue after SIGTERM."
     )
     drain_delay: Duration = Field(
         0.0,
-        description="Before that, how long it still accepts while /readyz says it drains, so that "
-        "load balancers notice first.",
+        description="Time before `drain` in which the gateway still accepts connections while "
+        "/readyz reports that it drains, so that load balancers notice first.",
     )
-    watch: bool = Field(False, description="Reload when this file changes.")
-    hide_server: bool = Field(True, description="Drop the upstream's Server header from responses.")
+    watch: bool = Field(False, description="Reload when a file of the configuration changes.")
+    hide_server: bool = Field(
+        True, description="Remove the upstream's Server header from responses."
+    )
     client_js: bool = Field(
         False,
-        description="Serve `GET /client.js`: a module for pages that reads event streams and "
-        "reconnects to them. Every origin may import it, without a credential.",
+        description="Serve `GET /client.js`: a module for web pages that reads event streams "
+        "and reconnects to them. Every origin may import it, without a credential.",
     )
     playground: PlaygroundSettings | None = Field(
         None, description="Serve a playground for callers at /playground/. Off by default."
@@ -123,18 +136,20 @@ class ServerSettings(Section):
 class Admin(Section):
     """Operator's listener: health, state, reload, dashboards. Never on the public port."""
 
-    listen: Listen = Field("127.0.0.1:9090", description="Address and port, for operators only.")
+    listen: Listen = Field(
+        "127.0.0.1:9090", description="Address and port of the listener, for operators only."
+    )
     token: Secret | None = Field(
         None,
-        description="Token with the role `admin`. Asked for as `Authorization: Bearer`, but for "
-        "/livez and /readyz. This, `tokens` or `sign_in` is needed where it does not listen on the "
-        "loopback interface.",
+        description="Token with the role `admin`, as `Authorization: Bearer`; /livez and "
+        "/readyz need none. Unless the listener is on the loopback interface, this, `tokens` or "
+        "`sign_in` is required.",
     )
     public_url: OneOrMore = Field(
         (),
         description="URLs at which browsers reach this listener through a proxy, such as "
-        "https://gateway.example.com; with a path where the proxy serves it below one. `sign_in` "
-        "sends people back there, and nowhere else. Without it: localhost only.",
+        "https://gateway.example.com; with a path if the proxy serves it below one. `sign_in` "
+        "sends people back there, and nowhere else. Default: localhost only.",
     )
     tokens: dict[Name, MachineToken] = Field(
         default_factory=dict,
@@ -148,9 +163,9 @@ class Admin(Section):
     )
     links: dict[str, LinkTemplate] = Field(
         default_factory=dict,
-        description="Where else a request is told of, by the name of the link in the dashboard, "
-        "such as `Jaeger: http://localhost:16686/trace/{trace_id}`. `{trace_id}` and "
-        "`{request_id}` are filled in.",
+        description="Links from a request in the dashboard to other systems, by name, such as "
+        "`Jaeger: http://localhost:16686/trace/{trace_id}`. `{trace_id}` and `{request_id}` are "
+        "filled in.",
     )
 
 
@@ -158,17 +173,17 @@ class Log(Section):
     """Structured log on standard output."""
 
     format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: console on a terminal, JSON lines elsewhere."
+        "auto", description="`auto`: console on a terminal, JSON lines elsewhere."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level kept."
+        "info", description="Lowest level that is written."
     )
-    access: bool = Field(True, description="One line for each request, when it ends.")
+    access: bool = Field(True, description="Write one line for each request, when it ends.")
     sample: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="Share of these lines that is written, of requests that went well.",
+        description="Share of successful requests whose access line is written.",
     )
 
 
@@ -177,12 +192,15 @@ class MetricsSettings(Section):
 
     tokens: bool = Field(
         True,
-        description="Read in the answers of models how many tokens they used, for metrics, logs "
-        "and traces alike; compressed answers are not asked for then. `false`: only where a limit "
-        "counts tokens.",
+        description="Read token usage in the answers of models, for metrics, logs and traces; "
+        "compressed answers are then not asked for. false: only where a limit counts tokens.",
     )
     tenants: int = Field(
-        200, ge=1, le=5000, description="Tenants told apart, first come; the rest are `other`."
+        200,
+        ge=1,
+        le=5000,
+        description="Largest number of tenants with a label of their own, in the order of their "
+        "first request; the rest are `other`.",
     )
     semconv: Literal["1.44", "next"] = Field(
         "1.44",
@@ -191,10 +209,10 @@ class MetricsSettings(Section):
     )
     otlp: Url | None = Field(
         None,
-        description="Collector they are also sent to by OTLP over HTTP, such as "
+        description="Collector for OTLP over HTTP, besides /metrics, such as "
         "http://127.0.0.1:4318; headers from OTEL_EXPORTER_OTLP_HEADERS.",
     )
-    interval: Duration = Field(15.0, ge=1.0, description="How often they are sent there.")
+    interval: Duration = Field(15.0, ge=1.0, description="Interval of the OTLP export.")
 
 
 class TelemetrySettings(Section):
@@ -202,7 +220,7 @@ class TelemetrySettings(Section):
 
     log: Log = Field(default_factory=Log, description="The log.")
     metrics: MetricsSettings | None = Field(
-        default_factory=MetricsSettings, description="What is counted; null: nothing is."
+        default_factory=MetricsSettings, description="Metrics; null: none."
     )
     traces: Traces | None = Field(
         default_factory=Traces, description="Traces, and usage by day; null: none."
@@ -212,5 +230,5 @@ class TelemetrySettings(Section):
 class Demo(Section):
     """Built-in backend for trials. It imitates OpenAI, Ollama and Anthropic."""
 
-    listen: Listen = Field("127.0.0.1:8081", description="Where the demo backend listens.")
+    listen: Listen = Field("127.0.0.1:8081", description="Address and port of the demo backend.")
     pace: Duration = Field(0.02, description="Time between two tokens.")

@@ -14,23 +14,36 @@ from gateway.config.units import Duration
 class UpstreamTimeouts(Section):
     """Timeouts for the phases of an upstream exchange."""
 
-    connect: Duration = Field(5.0, gt=0, description="TCP and TLS; 504 upstream_connect_timeout.")
+    connect: Duration = Field(
+        5.0, gt=0, description="Longest time for TCP and TLS; then 504 upstream_connect_timeout."
+    )
     first_byte: Duration = Field(
-        60.0, gt=0, description="Request sent to response head; 504 upstream_first_byte_timeout."
+        60.0,
+        gt=0,
+        description="Longest time from the request sent to the response's first byte; then 504 "
+        "upstream_first_byte_timeout.",
     )
     idle: Duration = Field(300.0, gt=0, description="Longest silence inside a response body.")
     total: Duration | None = Field(
         None,
         gt=0,
-        description="From the request's arrival to its last byte; 504 upstream_total_timeout. A "
-        "client may ask for less with `x-request-timeout: 30s`.",
+        description="Longest time from the request's arrival to the response's last byte; then "
+        "504 upstream_total_timeout. A client may ask for less with `x-request-timeout: 30s`.",
     )
 
 
 class RouteTimeouts(Section):
     """Timeouts of this route that differ from those of its upstreams."""
 
-    connect: Duration | None = Field(None, gt=0, description="TCP and TLS.")
-    first_byte: Duration | None = Field(None, gt=0, description="Request sent to response head.")
-    idle: Duration | None = Field(None, gt=0, description="Longest silence inside the response.")
-    total: Duration | None = Field(None, gt=0, description="From arrival to last byte.")
+    connect: Duration | None = Field(None, gt=0, description="Longest time for TCP and TLS.")
+    first_byte: Duration | None = Field(
+        None, gt=0, description="Longest time from the request sent to the response's first byte."
+    )
+    idle: Duration | None = Field(
+        None, gt=0, description="Longest silence inside the response body."
+    )
+    total: Duration | None = Field(
+        None,
+        gt=0,
+        description="Longest time from the request's arrival to the response's last byte.",
+    )

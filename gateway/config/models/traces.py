@@ -31,12 +31,13 @@ class KeepTraces(Section):
     """Requests that are kept locally although they were not sampled."""
 
     errors: bool = Field(
-        True, description="Answers of 500 and above, streams that broke off, clients that left."
+        True,
+        description="Keep answers of 500 and above, streams that broke off, and clients that left.",
     )
     slow: Duration | None = Field(
-        10.0, gt=0, description="Requests whose first token took so long; null: none."
+        10.0, gt=0, description="Keep requests whose first token took this long; null: none."
     )
-    limited: bool = Field(True, description="Those refused with 429.")
+    limited: bool = Field(True, description="Keep requests refused with 429.")
 
 
 class Traces(Section):
@@ -44,59 +45,65 @@ class Traces(Section):
 
     sample: Ratio | None = Field(
         None,
-        description="Share of requests that are sampled, from 0 to 1, by their trace id. Default: "
-        "what OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say, or 0.1.",
+        description="Share of requests that are sampled, from 0 to 1, by trace id. Default: "
+        "OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG, or 0.1.",
     )
     keep: KeepTraces = Field(
-        default_factory=KeepTraces, description="What is kept locally beside those."
+        default_factory=KeepTraces,
+        description="Requests that are kept locally besides the sampled ones.",
     )
     local: str | None = Field(
         ".gateway/traces.db",
         min_length=1,
-        description="SQLite file of the local store, from the configuration's folder; null: none.",
+        description="SQLite file of the local store, relative to the configuration's folder; "
+        "null: none.",
     )
-    age: Duration = Field(7 * 86400.0, gt=0, description="How long a request stays in it.")
+    age: Duration = Field(7 * 86400.0, gt=0, description="Longest time that a request is kept.")
     size: Size = Field(
         256 * 1024**2,
         ge=1024**2,
-        description="How large the file may grow: then the oldest go.",
+        description="Largest size of the file; beyond it, the oldest requests are dropped.",
     )
     usage_age: Duration = Field(
         400 * 86400.0,
         gt=0,
-        description="How long the daily counts of tokens and cost stay in it. When they take more "
-        "than half of `size`, the oldest days lose their users and API keys.",
+        description="Longest time that the daily counts of tokens and cost are kept. When they "
+        "take more than half of `size`, the oldest days lose their users and API keys.",
     )
     otlp: Url | None = Field(
         None,
-        description="Collector that spans of sampled requests go to, such as "
-        "http://127.0.0.1:4318. Default: what OTEL_EXPORTER_OTLP_ENDPOINT says, or none.",
+        description="Collector for spans of sampled requests, such as http://127.0.0.1:4318. "
+        "Default: OTEL_EXPORTER_OTLP_ENDPOINT, or none.",
     )
     protocol: Literal["http", "grpc"] | None = Field(
-        None, description="OTLP over; default: what OTEL_EXPORTER_OTLP_PROTOCOL says, or http."
+        None, description="Protocol of OTLP. Default: OTEL_EXPORTER_OTLP_PROTOCOL, or http."
     )
     headers: dict[HeaderName, Secret] = Field(
         default_factory=dict, description="Headers for the collector, such as its API key."
     )
     trust: tuple[Network, ...] | None = Field(
         None,
-        description="Clients whose `traceparent` is gone on with; others get a new trace that is "
-        "linked to theirs. Default: `server.trusted_proxies`.",
+        description="Clients whose `traceparent` is continued; requests of others get a new "
+        "trace with a link to theirs. Default: `server.trusted_proxies`.",
     )
     follow: bool = Field(
-        False, description="Sample what such a client sampled; otherwise `sample` alone decides."
+        False,
+        description="Sample requests that such a client has sampled. false: `sample` alone "
+        "decides.",
     )
     semconv: Literal["1.44", "next"] = Field(
         "1.44",
-        description="Names of attributes: as in OpenTelemetry's semantic conventions 1.44, or as "
-        "the GenAI ones are being renamed.",
+        description="Names of the attributes: as in OpenTelemetry's semantic conventions 1.44, "
+        "or as the GenAI ones are being renamed.",
     )
     content: Size = Field(
-        16 * 1024, description="Where a route records prompts and answers: at most so much of each."
+        16 * 1024,
+        description="Largest recorded prompt and largest recorded answer of a request, on "
+        "routes that record them.",
     )
     redact: tuple[Pattern, ...] = Field(
         (),
-        description="Regular expressions; what they find there is masked. Keys, tokens and e-mail "
+        description="Regular expressions whose matches are masked. Keys, tokens and e-mail "
         "addresses always are.",
     )
 
@@ -104,7 +111,9 @@ class Traces(Section):
 class RouteTraces(Section):
     """Trace settings of this route that differ from `telemetry.traces`."""
 
-    sample: Ratio | None = Field(None, description="Another share of its requests.")
+    sample: Ratio | None = Field(
+        None, description="Share of this route's requests that are sampled."
+    )
     content: bool = Field(
         False,
         description="Record prompts and answers of sampled requests, redacted and cut: see "

@@ -15,9 +15,11 @@ from gateway.config.units import Duration
 class WakeRequestSettings(Section):
     """Request that starts the backend, such as one to its scheduler."""
 
-    url: Url = Field(description="http(s)://host[:port]/path.")
-    method: Literal["GET", "POST", "PUT", "PATCH"] = Field("POST", description="How.")
-    credentials: Credentials | None = Field(None, description="Credential for it.")
+    url: Url = Field(description="Address of the request: http(s)://host[:port]/path.")
+    method: Literal["GET", "POST", "PUT", "PATCH"] = Field(
+        "POST", description="Method of the request."
+    )
+    credentials: Credentials | None = Field(None, description="Credential of the request.")
 
 
 class WakeSettings(Section):
@@ -35,10 +37,10 @@ class WakeSettings(Section):
         1.0,
         ge=0.01,
         le=60,
-        description="Time between two tries, where the backend asks for no pause; at most 10s.",
+        description="Time between two tries, if the backend asks for no pause; at most 10s.",
     )
     request: WakeRequestSettings | None = Field(
         None,
-        description="Sent once when the backend is found asleep, and each 30s until it is awake. "
-        "Default: the requests themselves wake it.",
+        description="Wake request, sent when the backend is found asleep, and every 30s until "
+        "it is awake. Default: none; the requests themselves wake it.",
     )
