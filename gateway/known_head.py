@@ -1,9 +1,10 @@
 """Heads that a client repeats.
 
-Most clients send the same head again and again on a connection, with another Content-Length. It
-takes a third of the time of a bare request to parse it, to find its route, and to filter its fields
-for the upstream. A connection therefore remembers its last plain head. The next one is served from
-it if its bytes are the same except for the digits of Content-Length; every other head is parsed.
+Most clients send the same head again and again, with another Content-Length. It takes a third of
+the time of a bare request to parse it, to find its route, and to filter its fields for the
+upstream. A worker therefore remembers the last plain heads of each client address, and a connection
+the last one of its own. The next head is served from it if its bytes are the same except for the
+digits of Content-Length; every other head is parsed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ LONGEST_BYTES = 4096
 _END = b"\r\n\r\n"
 _MOST_DIGITS = 15
 _MOST_LINES = 8
+_FIELDS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+"""Spellings of Content-Length by clients that repeat their heads."""
+_MOST_HEADS = 256
+"""Heads that a worker remembers at least, and half of those that it remembers at most."""
 _LENGTH = re.compile(rb"\r\nContent-Length: ?([0-9]{1,15})(?=\r\n)", re.IGNORECASE)
 _ODD = (CONTENT_ENCODING, EXPECT, TRANSFER_ENCODING, UPGRADE)
 """Fields that make a head something else than plain, whatever their values."""
@@ -37,7 +42,7 @@ class KnownHead:
     def __init__(self, message: RawRequestMessage, before: bytes, after: bytes) -> None:
         self.message = message
         self.routing: object = None
-        """Result of request matching, by whoever made it; it is valid for the connection only."""
+        """Result of request matching, by whoever made it; it is valid for the origin only."""
         self.caller: object = None
         """Result of authentication, by whoever made it."""
         self._before, self._after = before, after
@@ -54,7 +59,6 @@ class KnownHead:
             len(head) > LONGEST_BYTES
             or not head.endswith(_END)
             or message.version is not HttpVersion11
-            or message.should_close
             or message.upgrade
             or message.method == "CONNECT"
             or any(name in headers for name in _ODD)
@@ -90,3 +94,59 @@ class KnownHead:
         if len(self.lines) >= _MOST_LINES:
             self.lines.clear()
         self.lines[key] = lines
+
+
+PeerAddress = tuple[str, bool]
+"""Address of a client, or of its proxy, and whether that is a trusted one."""
+_Key = tuple[PeerAddress, bytes]
+
+
+class KnownHeads:
+    """Heads that the connections of a worker have in common. A head means the same for one peer."""
+
+    __slots__ = ("_latest", "_older")
+
+    def __init__(self) -> None:
+        self._latest: dict[_Key, KnownHead | tuple[bytes, RawRequestMessage] | None] = {}
+        """Heads as they were parsed. When one comes again, it is replaced by what `KnownHead.of`
+        makes of it.
+        """
+        self._older = self._latest
+        """Heads to forget, unless they come again before `_latest` is full."""
+
+    def find(self, peer: PeerAddress, data: bytes) -> KnownHead | None:
+        """Return the head that these bytes may begin with: `match` tells whether they do."""
+        key = peer, _without_length(data)
+        if key not in self._latest:
+            if key not in self._older:
+                return None
+            self._keep(key, self._older[key])
+        seen = self._latest[key]
+        if type(seen) is tuple:
+            seen = self._latest[key] = KnownHead.of(*seen)
+        return seen  # type: ignore[return-value]
+
+    def add(self, peer: PeerAddress, head: bytes, message: RawRequestMessage) -> None:
+        """Remember a head that was parsed. `head` are its bytes, to the blank line."""
+        key = peer, _without_length(head)
+        if key[1] and key not in self._latest:
+            self._keep(key, (head, message))
+
+    def _keep(self, key: _Key, seen: KnownHead | tuple[bytes, RawRequestMessage] | None) -> None:
+        if len(self._latest) >= _MOST_HEADS:
+            self._latest, self._older = {}, self._latest
+        self._latest[key] = seen
+
+
+def _without_length(data: bytes) -> bytes:
+    """Return the head at the beginning of `data` without the digits of its Content-Length; no bytes
+    if it is incomplete or too long.
+    """
+    end = data.find(_END, 0, LONGEST_BYTES)
+    if end < 0:
+        return b""
+    for field in _FIELDS:
+        at = data.find(field, 0, end) + len(field)
+        if at >= len(field):
+            return data[:at] + data[data.find(b"\r", at) : end]
+    return data[:end]

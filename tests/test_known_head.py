@@ -11,7 +11,7 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.known_head import LONGEST_BYTES, KnownHead
+from gateway.known_head import LONGEST_BYTES, KnownHead, KnownHeads
 
 POST = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A: b\r\n\r\n"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -70,7 +70,6 @@ def test_any_other_head_is_parsed(head: bytes) -> None:
     "line",
     [
         b"Transfer-Encoding: chunked",
-        b"Connection: close",
         b"Connection: upgrade\r\nUpgrade: websocket",
         b"Upgrade: h2c",
         b"Expect: 100-continue",
@@ -108,3 +107,72 @@ def test_lines_are_kept_for_a_few_keys() -> None:
         head.keep_lines(number, b"%d" % number)
     assert head.lines.get(99) == b"99"
     assert len(head.lines) <= 8
+
+
+PEER = ("192.0.2.1", False)
+
+
+def remembering(*heads: bytes) -> KnownHeads:
+    """Return what a worker knows after these heads of one peer."""
+    made = KnownHeads()
+    for head in heads:
+        made.add(PEER, head, parsed(head))
+    return made
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET,
+        POST,
+        POST.replace(b"Content-Length", b"content-length"),
+        POST.replace(b"Content-Length", b"CONTENT-LENGTH"),
+        POST.replace(b"Host", b"Connection: close\r\nHost"),
+    ],
+)
+def test_a_head_of_another_connection_is_known(head: bytes) -> None:
+    heads = remembering(GET, POST, head)
+    found = heads.find(PEER, head + b"hello")
+    assert found is not None
+    assert found.match(head + b"hello") == (len(head), 5 if head != GET else 0)
+    assert heads.find(PEER, head) is found
+
+
+def test_a_head_of_another_connection_may_have_another_length() -> None:
+    found = remembering(POST).find(PEER, POST.replace(b": 5", b": 1234"))
+    assert found is not None
+    assert found.message.path == "/v1/x"
+
+
+@pytest.mark.parametrize("peer", [("192.0.2.2", False), ("192.0.2.1", True)])
+def test_a_head_of_another_peer_is_not_known(peer: tuple[str, bool]) -> None:
+    assert remembering(POST).find(peer, POST) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET.replace(b"Host", b"Expect: 100-continue\r\nHost"),
+        GET.replace(b"Host", b"X-Long: " + LONGEST_BYTES * b"x" + b"\r\nHost"),
+    ],
+)
+def test_a_head_that_is_not_plain_is_never_known(head: bytes) -> None:
+    heads = remembering(head)
+    for _ in range(2):
+        assert heads.find(PEER, head) is None
+        heads.add(PEER, head, parsed(head))
+
+
+@pytest.mark.parametrize("data", [b"", POST[:-2], b"\r\n\r\n", 2 * LONGEST_BYTES * b"x"])
+def test_bytes_that_are_no_whole_head_are_not_known(data: bytes) -> None:
+    assert remembering(POST, GET).find(PEER, data) is None
+
+
+def test_heads_are_forgotten_unless_they_come_again() -> None:
+    heads = remembering(POST, GET)
+    message = parsed(POST)
+    for number in range(10_000):
+        heads.add(PEER, POST.replace(b"X-A: b", b"X-A: %d" % number), message)
+        if number % 100 == 0:
+            assert heads.find(PEER, GET) is not None
+    assert heads.find(PEER, POST) is None

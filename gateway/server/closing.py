@@ -42,7 +42,6 @@ class ClosingConnection(RequestReader):
         "_discarded",
         "_discarding",
         "_half_closed",
-        "_peer",
         "_read_to_the_end",
         "_stall",
         "exchange",
@@ -57,7 +56,6 @@ class ClosingConnection(RequestReader):
         """Exchange in flight, if any."""
         self.writer: BodyWriter | None = None
         """Writer of the response body in flight, if any."""
-        self._peer = ""
         self._admitted = False
         """False if the connection is beyond the cap."""
         self._discarding = False
@@ -125,7 +123,7 @@ class ClosingConnection(RequestReader):
         self._listener.refusals[refusal.code] += 1
         request_id = new_request_id()
         self._listener.logger.info(
-            "refused", request_id=request_id, client=self._peer, error=refusal.code
+            "refused", request_id=request_id, client=self._peer[0], error=refusal.code
         )
         self._write_refusal(refusal, request_id)
 

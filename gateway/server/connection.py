@@ -41,7 +41,7 @@ class Owner(AnsweringRules, Protocol):
 class Connection(AnsweringConnection):
     """Protocol of one client connection."""
 
-    __slots__ = ("_trusted", "_voucher", "certificate", "secure")
+    __slots__ = ("_voucher", "certificate", "secure")
 
     _listener: Owner
 
@@ -51,8 +51,6 @@ class Connection(AnsweringConnection):
         """True if the client's connection to this process is encrypted."""
         self.certificate: PeerCertificate | None = None
         """Certificate that the client has shown, if any."""
-        self._trusted = False
-        """True if the peer is a trusted proxy."""
         self._voucher: Voucher | None = None
         """Identity lent by a session or an unfinished answer, if one makes the requests."""
 
@@ -67,7 +65,7 @@ class Connection(AnsweringConnection):
             return
         name = tcp.get_extra_info("peername")
         host = name[0] if isinstance(name, tuple) else "127.0.0.1"
-        self._peer, self._trusted = listener.runtime.proxies.peer(host)
+        self._peer = listener.runtime.proxies.peer(host)
         # Pause a writer as soon as the kernel does not take all bytes: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
         self._deadline.move(self.loop.time() + listener.options.header_timeout)
@@ -117,7 +115,7 @@ class Connection(AnsweringConnection):
             message, body, known, arrived = self._queue.pop(0)
             self._deadline.at = NEVER
             if message.version is HttpVersion11 and self._ending is None:
-                self.exchange = exchange = Exchange(message.method, self._peer, self._trusted)
+                self.exchange = exchange = Exchange(message.method, *self._peer)
                 if message.should_close:
                     exchange.must_close = True
                 if self._voucher is not None:

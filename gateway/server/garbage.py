@@ -17,7 +17,7 @@ _YOUNG_OBJECTS = 5_000
 _NEVER = 2**30
 _EVERY_S = 60.0
 _FEW_CONNECTIONS = 500
-"""Open connections up to which all objects are visited: that takes 20 ms."""
+"""Open connections up to which all objects are visited: that takes 5 ms."""
 
 
 class GarbageCollection:

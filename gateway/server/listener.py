@@ -14,6 +14,7 @@ from gateway.config import models
 from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
 from gateway.facts import Voucher
+from gateway.known_head import KnownHeads
 from gateway.load.backlog import Backlog
 from gateway.server.branch import BranchConnection
 from gateway.server.connection import Connection
@@ -34,6 +35,7 @@ class Listener:
         self.options = options
         self.head_caps = HeadCaps(options.header_bytes, options.header_count)
         """Caps on the heads of requests, for the parser."""
+        self.known_heads = KnownHeads()
         self.logger = logger
         self.overload = runtime.overload
         self.turns = Turns(loop)
@@ -61,6 +63,7 @@ class Listener:
         runtime.on_end = self._look
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
+        self.known_heads = KnownHeads()
 
     def __call__(self) -> Connection:
         """Return a new connection. asyncio calls this as its protocol factory."""

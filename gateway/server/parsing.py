@@ -22,7 +22,7 @@ from gateway.aiohttp_adaptor import (
 from gateway.client_connection import ByteSink
 from gateway.config import models
 from gateway.errors import GatewayError, HeadersTooLarge
-from gateway.known_head import KnownHead
+from gateway.known_head import KnownHead, KnownHeads, PeerAddress
 from gateway.load.backlog import Backlog
 from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
 from gateway.server.refusals import refusal_for
@@ -36,8 +36,8 @@ _EARLY_CAP_BYTES = 64 * 1024
 """Bytes of another protocol to buffer before its handler takes over; reading pauses beyond that."""
 
 
-_MOST_STRANGE_HEADS = 3
-"""Heads after which a client is not expected to repeat any."""
+_MOST_STRANGE_HEADS = 4
+"""Heads that were not known, after which a client is not expected to repeat any."""
 _KNOWN_BODY_BYTES = 32 * 1024
 """Largest body of a request that is not parsed: one for which aiohttp would not pause reading."""
 
@@ -52,6 +52,7 @@ class ParsingRules(Protocol):
     loop: asyncio.AbstractEventLoop
     options: models.ServerSettings
     head_caps: HeadCaps
+    known_heads: KnownHeads
     backlog: Backlog
 
 
@@ -67,10 +68,10 @@ class RequestReader(HttpProtocol):
         "_in_backlog",
         "_known",
         "_last",
-        "_last_head",
         "_listener",
         "_once",
         "_parsed",
+        "_peer",
         "_queue",
         "_queue_is_full",
         "_refusal",
@@ -96,12 +97,12 @@ class RequestReader(HttpProtocol):
         """True between two requests: whatever was received is parsed, and nothing is paused."""
         self._head_bytes = 0
         """Bytes received of a request head that is not complete yet; 0 if none has begun."""
-        self._last_head: tuple[bytes, RawRequestMessage] | None = None
-        """Bytes of the last head that was parsed, and the result."""
+        self._peer: PeerAddress = ("", False)
+        """Address of the client, or of its proxy, and whether that is a trusted one."""
         self._known: KnownHead | None = None
-        """Head that the client may send again."""
+        """Last head, if it was known. The client may send it again."""
         self._strange_heads = 0
-        """Number of heads that did not equal the one before."""
+        """Number of heads that were not known."""
         self._body: StreamReader = EMPTY_PAYLOAD
         """Body of the request that was parsed last. It is being received until its EOF."""
         self._body_length = 0
@@ -141,7 +142,7 @@ class RequestReader(HttpProtocol):
         if not self._at_start or self._queue:
             self._received(data)
             return
-        if (self._known is not None or self._last_head is not None) and self._repeats(data):
+        if self._strange_heads < _MOST_STRANGE_HEADS and self._repeats(data):
             self._arrived()
             return
         cut = data.find(_BLANK_LINE) + len(_BLANK_LINE)
@@ -166,7 +167,7 @@ class RequestReader(HttpProtocol):
             self._last = True
         message, self._body = requests[0]
         if self._strange_heads < _MOST_STRANGE_HEADS:
-            self._last_head = head, message
+            self._listener.known_heads.add(self._peer, head, message)
         self._queue.append((message, self._body, None, None))
         if self._body is EMPTY_PAYLOAD:
             self._body_length = 0
@@ -187,19 +188,15 @@ class RequestReader(HttpProtocol):
         self._arrived()
 
     def _repeats(self, data: bytes) -> bool:
-        """Queue one whole request whose head was sent before. Return False if `data` is anything
-        else: then it has to be parsed.
+        """Queue one whole request whose head was sent before, on this connection or another. Return
+        False if `data` is anything else: then it has to be parsed.
         """
-        last = self._last_head
-        if last is not None:
-            self._last_head = None
-            self._known = KnownHead.of(*last)
         known = self._known
-        if known is None:
-            return False
-        found = known.match(data)
+        found = None if known is None else known.match(data)
         if found is None:
-            self._known = None
+            self._known = known = self._listener.known_heads.find(self._peer, data)
+            found = None if known is None else known.match(data)
+        if known is None or found is None:
             self._strange_heads += 1
             return False
         end, length = found
@@ -332,7 +329,7 @@ class RequestReader(HttpProtocol):
         """Queue the request whose head ends with this piece. Refuse it if its head is too large."""
         message, body = requests[-1]
         if not self._head_bytes and self._strange_heads < _MOST_STRANGE_HEADS:
-            self._last_head = piece, message
+            self._listener.known_heads.add(self._peer, piece, message)
         if self._head_bytes + len(piece) > self._listener.options.header_bytes:
             self._refuse(HeadersTooLarge())
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
@@ -135,6 +136,39 @@ async def test_a_repeated_head_may_have_a_body_of_any_size(idle: Idle, size: int
     for length in (3, size, size, 3):
         await client.send(post(b"x" * length))
         assert (await client.read_response()).body == b"%d" % length
+
+
+async def test_a_head_of_another_connection_is_answered_as_if_it_were_parsed(
+    gateway: RunningGateway,
+) -> None:
+    for length in (3, 400, 5):
+        raw = request("POST", headers=["Connection: close"], body=b"x" * length)
+        async with RawClient(gateway.port) as client:
+            await client.send(raw)
+            response = await client.read_response()
+            assert response.body == b"%d" % length
+            assert response.value("Connection") == b"close"
+            assert await client.read_to_end() == b""
+
+
+async def test_a_known_head_has_the_address_of_its_own_client(start_gateway: StartGateway) -> None:
+    def address(seen: Request) -> bytes:
+        return reply(seen.value("X-Forwarded-For") or b"")
+
+    async with ScriptedUpstream(raw_reply(address)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        loop, raw = asyncio.get_running_loop(), request(headers=["Connection: close"])
+        for host in 2 * ("127.0.0.1", "127.0.0.2"):
+            with socket.socket() as client:
+                client.setblocking(False)
+                client.bind((host, 0))
+                await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+                await loop.sock_sendall(client, raw)
+                async with asyncio.timeout(PATIENCE_S):
+                    received = b""
+                    while piece := await loop.sock_recv(client, 4096):
+                        received += piece
+            assert received.endswith(host.encode())
 
 
 async def test_a_refused_client_that_stays_does_not_hold_up_a_drain(

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.app import Runtime
 from gateway.config import load_text
-from tests.support.client import RawClient
+from tests.support.client import RawClient, ask
 from tests.support.exchange import POST
 from tests.support.gateway import RunningGateway, StartGateway, config_text, simple_config
-from tests.support.upstream import STREAM_HEAD, ScriptedUpstream, chunk
+from tests.support.upstream import STREAM_HEAD, ScriptedUpstream, chunk, json_reply
 from tests.support.waiting import eventually
 
 CLIENTS = 300
@@ -79,6 +79,24 @@ async def test_only_configurations_with_requests_outlive_reloads(
             connection.close()
         await eventually(lambda: len(gateway.server.runtimes) == 1, patience_s=20)
         await eventually(lambda: alive() == before, patience_s=20)
+
+
+async def test_a_known_head_is_served_by_the_newest_configuration(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with (
+        ScriptedUpstream(json_reply("old")) as old,
+        ScriptedUpstream(json_reply("new")) as new,
+    ):
+        gateway = await start_gateway(simple_config(old.url))
+        async with RawClient(gateway.port) as client:
+            for _ in range(2):
+                await client.send(POST)
+                assert (await client.read_response()).body == b'"old"'
+            await reload(gateway, simple_config(new.url), tmp_path)
+            await client.send(POST)
+            assert (await client.read_response()).body == b'"new"'
+        assert (await ask(gateway.port, POST)).body == b'"new"'
 
 
 async def test_a_store_stays_open_for_the_oldest_configuration_that_uses_it(
