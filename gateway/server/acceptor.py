@@ -52,11 +52,12 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Stop accepting."""
+        """Stop accepting. A second call does nothing: a second signal interrupts a drain."""
         if self._pause is not None:
             self._pause.cancel()
-        self._loop.remove_reader(self._listening.fileno())
-        self._listening.close()
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening.fileno())
+            self._listening.close()
 
     async def closed(self) -> None:
         """Wait until the accepted sockets are connections. Give up those that take too long."""

@@ -108,3 +108,14 @@ async def test_closing_waits_for_accepted_sockets_but_not_for_long(listening: Li
         async with asyncio.timeout(20):
             await acceptor.closed()
         await eventually(lambda: done == ["connected", "given up"], patience_s=20)
+
+
+async def test_closing_twice_does_no_harm(listening: Listening) -> None:
+    async def begin(client: socket.socket) -> None:
+        client.close()
+
+    acceptor = Acceptor(listening, begin)
+    acceptor.start(CLIENTS)
+    acceptor.close()
+    acceptor.close()
+    assert listening.fileno() < 0
