@@ -81,8 +81,6 @@ class Runtime:
         self.overload = state.overload
         self.exchanges = 0
         """Exchanges in flight."""
-        self.on_end: Callable[[], None] | None = None
-        """Called whenever an exchange has ended."""
         self.retired: Callable[[], None] | None = None
         """Called when the last exchange ends, after another runtime has taken over."""
         self._previous = previous
@@ -282,11 +280,12 @@ class Runtime:
     def _ended(self, exchange: Exchange) -> None:
         """Count an exchange out."""
         self.exchanges -= 1
-        self.overload.requests -= 1
+        overload = self.overload
+        overload.requests -= 1
         if not self.exchanges and self.retired is not None:
             self.retired()
-        if self.on_end is not None:
-            self.on_end()
+        if not overload.requests:
+            overload.on_idle()
 
     def start(self) -> None:
         """Start background tasks, and take over state from the previous runtime. Needs a running

@@ -427,11 +427,11 @@ class Exchange(Facts):
 
     def leave(self, reason: EndReason) -> None:
         """End the client's side of the exchange. Without a keeper, this ends the exchange."""
-        self._client_left = True
-        if self.keeper is not None:
-            self.keeper.client_left()
-        else:
+        if self.keeper is None:
             self.end(self._outcome or reason)
+        else:
+            self._client_left = True
+            self.keeper.client_left()
 
     def release(self, reason: EndReason) -> None:
         """End the keeper's side of the exchange. It ends once the client's side has ended as
@@ -457,14 +457,16 @@ class Exchange(Facts):
         if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
             # The first token of a response that is not streamed is there once it is complete.
             self.first_token_at = now if self.model is not None else None
-        if self.attempt is not None:
-            self.sent_at = self.attempt.sent_at
+        attempt = self.attempt
+        if attempt is not None:
+            self.sent_at = attempt.sent_at
         if self.tap is not None and self.usage is None and not self.superseded:
             try:
                 self.usage = self.tap.usage(self)
             except Exception as exc:
                 self.report_fault(exc)
-        self.unwind(0)
+        if attempt is not None or self._at_end:
+            self.unwind(0)
         for phase in self.phases:
             try:
                 phase(self)

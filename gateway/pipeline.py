@@ -182,7 +182,12 @@ class Pipeline:
                 return
             for phase in self._segment.responses:
                 answer = phase(request, answer)
-            self._answer(request, answer)
+            if request.exchange.early is not None:
+                self._answer(request, answer)
+                return
+            for phase in self._responses:
+                answer = phase(request, answer)
+            request.client.send(answer)
         except Exception as exc:
             request.client.broke(exc)
 

@@ -35,6 +35,7 @@ _KEY = re.compile(
 _COUNT = re.compile(
     rb'(?<!\\)"(%b)"\s*:\s*(\d{1,12})(?=\D)' % b"|".join(name.encode() for name in COUNTS)
 )
+_USAGE = b'"usage"'
 _NULLS = (b":null", b": null")
 _HELD_BYTES = 64 * 1024
 """Maximum bytes of a document that is stored and parsed, which is cheaper than scanning: even the
@@ -86,10 +87,16 @@ def plain_usage(document: bytes) -> Usage | None:
     """Return the usage that a complete document reports in its last members and in the plain form,
     as nearly every answer does. None if `hear` has to look.
     """
-    at = last_report(document)
-    if at < 0 or not document.startswith(b'"usage"', at):
+    at = document.rfind(_USAGE)
+    if at < 0:
         return None
-    usage = _last_members(document, at).get("usage")
+    members = document[at : document.rfind(b"}") + 1]
+    if members.count(b"}") != members.count(b"{") + 1 or b'eval_count"' in members:
+        return None  # as in `_last_members`, or another key reports usage
+    try:
+        usage = orjson.loads(b"{" + members)["usage"]
+    except orjson.JSONDecodeError:
+        return None
     return plain(usage) if type(usage) is dict else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
@@ -19,13 +20,22 @@ BACKLOG = 4096
 class Overload:
     """Current load of a process, and its caps. Reading `reason` costs two comparisons."""
 
-    __slots__ = ("max_memory_bytes", "max_requests", "memory_bytes", "refused", "requests")
+    __slots__ = (
+        "max_memory_bytes",
+        "max_requests",
+        "memory_bytes",
+        "on_idle",
+        "refused",
+        "requests",
+    )
 
     def __init__(self, max_requests: int, max_memory_bytes: int) -> None:
         self.max_requests = max_requests
         self.max_memory_bytes = max_memory_bytes
         self.requests = 0
         """Requests in flight, streams included."""
+        self.on_idle: Callable[[], None] = _nothing
+        """Called when the last request in flight has ended."""
         self.memory_bytes = 0
         """Resident memory at the last measurement."""
         self.refused = 0
@@ -128,3 +138,7 @@ class HeldBody:
     def end(self, _: object = None) -> None:
         """Give back the whole reservation."""
         self.shrink(0)
+
+
+def _nothing() -> None:
+    pass

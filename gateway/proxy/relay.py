@@ -202,18 +202,19 @@ class RelayedResponse(ClientResponse):
         )
         complete = upstream.complete
         if complete and not chunked:
-            body = upstream.take_unread() if has_body else b""
-            if not has_body:
-                pass
-            elif self._look is not None:
-                body = self._look(body)
-            elif exchange.tap is not None:
-                exchange.tap.whole(head.status, head.content_type, body, encoded=head.encoded)
+            body = b""
+            if has_body:
+                body = upstream.take_unread()
+                if self._look is not None:
+                    body = self._look(body)
+                elif exchange.tap is not None:
+                    exchange.tap.whole(head.status, head.content_type, body, encoded=head.encoded)
             if body:
                 exchange.begun()
                 exchange.bytes_out = len(body)
             client.write_whole(self, body)
-            self._complete()
+            self.over = True
+            client.sent(self)
             return
         if self._look is None and exchange.tap is not None:
             self._look = self.body.look

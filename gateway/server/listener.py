@@ -55,12 +55,11 @@ class Listener:
         self._connections: set[Connection] = set()
         self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
-        runtime.on_end = self._look
+        self.overload.on_idle = self._look
 
     def replace(self, runtime: Runtime) -> None:
         """Serve new requests with another runtime."""
         self.runtime = runtime
-        runtime.on_end = self._look
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
         self.known_heads = KnownHeads()

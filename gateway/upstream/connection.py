@@ -38,7 +38,6 @@ from gateway.upstream.head import (
     InvalidHead,
     RawHeader,
     ResponseHead,
-    head_block,
     remember,
 )
 from gateway.upstream.reader import HeadReader
@@ -86,6 +85,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_idle_s",
         "_in_backlog",
         "_interim",
+        "_keepalive_s",
         "_known",
         "_last",
         "_lean_parser",
@@ -124,14 +124,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         buffer: memoryview,
         backlog: Backlog,
         *,
+        keepalive_s: float = NEVER,
         end_mark: bool = True,
         mask: CredentialMask | None = None,
     ) -> None:
         """`buffer`, of a bytearray, receives the socket's data. Parsing copies the data before
         control returns to the event loop, so that connections can share one buffer. `backlog` takes
-        work for later turns of the event loop. `end_mark`: streams have to end with the mark of
+        work for later turns of the event loop. The connection closes when it was idle for
+        `keepalive_s` seconds. `end_mark`: streams have to end with the mark of
         their dialect. `mask` removes the gateway's credential from error responses.
         """
+        self._keepalive_s = keepalive_s
         self._end_mark = end_mark
         self._mask = mask
         self._buffer = buffer
@@ -344,27 +347,47 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _parse(self, data: memoryview) -> None:
         """Parse the data, and pass it on. Runs on the path of every event: keep it minimal."""
-        response, reader = self._response, None
+        response = self._response
         if response is None:
-            reader = self._reader
-            if not self._head_bytes and not self._interim:
-                data = self._recognise(data)
-            self._head_bytes += len(data)
-        elif response.tunnel is not None:
+            self._parse_head(data)
+            return
+        if response.tunnel is not None:
             response.feed(bytes(data))
             return
-        parts, left = self._parts, self._left
-        if left is not None:
-            size = len(data)
-            if size and left:
-                parts.append(bytes(data if size <= left else data[:left]))
-            self._left = left - size
-            if size >= left:
-                # Data after the end does not affect the message: see below. llhttp skips empty
-                # lines between messages.
-                self._message_done = True
-                self._spent = size > left and bytes(data[left:]).strip(b"\r\n") != b""
+        if self._left is not None:
+            self._count(response, data, self._left)
         else:
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+                self._stopped(exc)
+            parts = self._parts
+            if parts:
+                self._idle_bytes = 0
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                self._before, self._last = self._last, body
+                (response.sink_feed or response.feed)(body)
+            else:
+                # Data without body bytes: chunk extensions and trailers.
+                self._idle_bytes += len(data)
+                if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
+                    self._violation = "endless trailer or chunk extension"
+        if self._message_done:
+            self._settle()
+        elif self._violation is not None:
+            self.fail(UpstreamInvalidResponse(self._violation))
+        elif not self._paused:
+            self._deadline.at = self._loop.time() + self._idle_s
+
+    def _parse_head(self, data: memoryview) -> None:
+        """Parse data that has the head of the response, or a part of it, and maybe body bytes."""
+        reader, response = self._reader, None
+        assert reader is not None
+        if not self._head_bytes and not self._interim:
+            response = self._recognise(data)
+        if response is None:
+            self._head_bytes += len(data)
             try:
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
@@ -372,67 +395,73 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 if response is not None and response.tunnel is not None and self._violation is None:
                     self._switched(response, reader, data, exc)
                     return
-                # Data after the end of the message does not affect it. Only the connection is
-                # closed.
-                self._spent = True
-                if not self._message_done and self._violation is None:
-                    self._violation = f"{type(exc).__name__}: {exc}"
-        if reader is not None:
+                self._stopped(exc)
             response = self._response
             if response is None:
                 self._await_head(data)
                 return
+            parts = self._parts
             if self._bodiless and (parts or self._last_four(data) != b"\r\n\r\n"):
                 self._spent = True
                 parts.clear()
-        assert response is not None
-        if parts:
-            self._idle_bytes = 0
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
-            self._before, self._last = self._last, body
-            (response.sink_feed or response.feed)(body)
-        else:
-            # Data without body bytes: chunk extensions and trailers.
-            self._idle_bytes += len(data)
-            if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
-                self._violation = "endless trailer or chunk extension"
+            if parts:
+                self._last = body = b"".join(parts)
+                parts.clear()
+                response.feed(body)
         if self._message_done:
             self._settle()
         elif self._violation is not None:
             self.fail(UpstreamInvalidResponse(self._violation))
-        elif self._paused:
-            pass
-        elif reader is None:
-            self._deadline.at = self._loop.time() + self._idle_s
-        else:  # the deadline until the head may have been later
+        elif not self._paused:  # the deadline until the head may have been later
             self._deadline.move(self._loop.time() + self._idle_s)
-        if reader is not None:
-            # Last, as the reader may send the next request on this connection.
-            reader.answered(response)
+        # Last, as the reader may send the next request on this connection.
+        reader.answered(response)
 
-    def _recognise(self, data: memoryview) -> memoryview:
-        """Look whether the head of a response is known, of which `data` is the first, and so choose
-        what finds the end of its body. Return the data that is still to be parsed.
+    def _recognise(self, data: memoryview) -> UpstreamResponse | None:
+        """Return the response if `data`, its first bytes, has a known head, and its body need only
+        be counted. Otherwise choose the parser.
 
         Both parsers are at the start of a message; the bytes of a known head have the same meaning
         for both.
         """
-        self._block = block = head_block(bytes(data[:LONGEST_HEAD_BYTES]))
+        received = bytes(data[:LONGEST_HEAD_BYTES])
+        self._block = block = received[: received.find(b"\r\n\r\n") + 4]
         head = KNOWN_HEADS.get(block)
         if head is None or self._head_only:
             self._parser = self._full_parser
-            return data
+            return None
         if head.counted:
-            self._response = UpstreamResponse(head, self)
-            self._left = head.content_length
+            assert head.content_length is not None
             self._by_lines = False
-            return data[len(block) :]
+            self._response = response = UpstreamResponse(head, self)
+            self._count(response, data[len(block) :], head.content_length)
+            return response
         self._known = head
         if self._lean_parser is None:
             self._lean_parser = httptools.HttpResponseParser(_Framing(self))
         self._parser = self._lean_parser
-        return data
+        return None
+
+    def _count(self, response: UpstreamResponse, data: memoryview, left: int) -> None:
+        """Pass on the next data of a counted body, of which `left` bytes are still to come."""
+        size = len(data)
+        self._left = left - size
+        if size >= left:
+            self._message_done = True
+            if size > left:
+                # llhttp would skip empty lines between messages, too.
+                self._spent = bytes(data[left:]).strip(b"\r\n") != b""
+                data = data[:left]
+        if left and size:
+            (response.sink_feed or response.feed)(bytes(data))
+
+    def _stopped(self, exc: Exception) -> None:
+        """Note that the parser takes no more data. Data after the end of the message does not
+        affect it. Only the connection is closed.
+        """
+        self._spent = True
+        if not self._message_done and self._violation is None:
+            self._violation = f"{type(exc).__name__}: {exc}"
 
     def _await_head(self, data: memoryview) -> None:
         """Handle data that did not complete the head of the final response."""
@@ -564,10 +593,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._close(keep_response=True)
         else:
             self._response = self._reader = None
-            self.state = ConnectionState.IDLE
             if self._paused:
                 self.resume()
-            self._on_idle(self)
+            self.stand_by()
         response.finish(error)
 
     def fail(self, error: GatewayError) -> None:
@@ -616,8 +644,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return not self._unread()
 
     def stand_by(self) -> None:
-        """Make a new connection idle: it was opened before a request needs it."""
+        """Make the connection idle: its exchange has ended, or it was opened ahead."""
         self.state = ConnectionState.IDLE
+        self._deadline.move(self._loop.time() + self._keepalive_s)
         self._on_idle(self)
 
     def close(self) -> None:
@@ -676,10 +705,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.fail(UpstreamReset(f"connection lost: {exc or 'end of stream'}"))
 
     # -- time ----------------------------------------------------------------------------
-
-    def set_expiry(self, keepalive_s: float) -> None:
-        """Close the connection if it is still idle after `keepalive_s` seconds."""
-        self._deadline.move(self._loop.time() + keepalive_s)
 
     def _on_deadline(self) -> None:
         if self.state is ConnectionState.IDLE:

@@ -174,15 +174,10 @@ def _find(name: bytes) -> int:
 _known: dict[bytes, int] = {}
 
 
-def head_block(received: bytes) -> bytes:
-    """Return the key in `KNOWN_HEADS` of the head at the start of `received`: its bytes. If the
-    head is not complete, these are no bytes of a head.
-    """
-    return received[: received.find(b"\r\n\r\n") + 4]
-
-
 def remember(block: bytes, head: ResponseHead) -> None:
-    """Remember the head that was parsed from these bytes, if it has status 200."""
+    """Remember the head that was parsed from these bytes, if it has status 200. They are no whole
+    head if it did not arrive in one piece.
+    """
     if block.startswith(b"HTTP/1.1 200 ") and block.endswith(b"\r\n\r\n"):
         if len(KNOWN_HEADS) >= _MOST_HEADS:
             KNOWN_HEADS.clear()

@@ -117,6 +117,7 @@ class EndpointPool:
             self._now_closed,
             self._buffer,
             self._backlog,
+            keepalive_s=self._keepalive_s,
             end_mark=self._end_mark,
             mask=self._mask,
         )
@@ -158,7 +159,6 @@ class EndpointPool:
         if self._closed:
             connection.close()
             return
-        connection.set_expiry(self._keepalive_s)
         self._idle.append(connection)
 
     def _now_closed(self, connection: UpstreamConnection) -> None:
