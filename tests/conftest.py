@@ -222,11 +222,9 @@ async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    program = next(
-        found
-        for name in ("chromium", "google-chrome", "chromium-browser")
-        if (found := shutil.which(name))
-    )
+    # The headless shell takes a quarter less CPU time than Chromium without a window.
+    names = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
+    program = next(found for name in names if (found := shutil.which(name)))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
         yield browser
