@@ -19,49 +19,49 @@ _SECTIONS = {
 }
 
 
+_REFERENCES = (
+    ("models.*.upstream", "upstream"),
+    ("models.*.deployments.*.upstream", "upstream"),
+    ("models.*.fallbacks.*", "model"),
+    ("models.*.mirror.to", "model"),
+    ("routes.*.upstream", "upstream"),
+    ("routes.*.issues", "provider"),
+    ("routes.*.bridge.to", "route"),
+    ("routes.*.mirror.to", "model"),
+    ("routes.*.audit_prompts.redact.*", "hook"),
+    ("routes.*.channels.publish_limits.*", "limit"),
+    ("routes.*.channels.follow_limits.*", "limit"),
+    ("routes.*.auth.*", "provider"),
+    ("routes.*.limits.*", "limit"),
+    ("routes.*.models.*", "model"),
+    ("routes.*.hooks.*", "hook"),
+)
+"""Places of names, and what they name. A star stands for every entry of a mapping or list."""
+
+
 def check_references(document: object) -> Iterator[Finding]:
     """Yield every reference to a name that is not defined.
 
     Works on the plain document, so that these problems are found even if other values are invalid.
     """
     file = _mapping(document)
-    for name, model in _mapping(file.get("models")).items():
-        where = ("models", str(name), "upstream")
-        yield from _reference(file, where, "upstream", _mapping(model).get("upstream"))
-        for number, one in enumerate(_sequence(_mapping(model).get("deployments"))):
-            at: ConfigPath = ("models", str(name), "deployments", number, "upstream")
-            yield from _reference(file, at, "upstream", _mapping(one).get("upstream"))
-        for number, other in enumerate(_sequence(_mapping(model).get("fallbacks"))):
-            place = ("models", str(name), "fallbacks", number)
-            yield from _reference(file, place, "model", other)
-        mirror = ("models", str(name), "mirror", "to")
-        yield from _reference(file, mirror, "model", _to(model))
-    for index, item in enumerate(_sequence(file.get("routes"))):
-        route, path = _mapping(item), ("routes", index)
-        yield from _reference(file, (*path, "upstream"), "upstream", route.get("upstream"))
-        yield from _reference(file, (*path, "issues"), "provider", route.get("issues"))
-        bridge = (*path, "bridge", "to")
-        yield from _reference(file, bridge, "route", _mapping(route.get("bridge")).get("to"))
-        yield from _reference(file, (*path, "mirror", "to"), "model", _to(route))
-        redact = _mapping(route.get("audit_prompts")).get("redact")
-        for number, name in enumerate(_sequence(redact)):
-            here: ConfigPath = (*path, "audit_prompts", "redact", number)
-            yield from _reference(file, here, "hook", name)
-        channels = _mapping(route.get("channels"))
-        for key in ("publish_limits", "follow_limits"):
-            for number, name in enumerate(_sequence(channels.get(key))):
-                yield from _reference(file, (*path, "channels", key, number), "limit", name)
-        for key, kind in (
-            *(("auth", "provider"), ("limits", "limit"), ("models", "model")),
-            ("hooks", "hook"),
-        ):
-            for number, name in enumerate(_sequence(route.get(key))):
-                yield from _reference(file, (*path, key, number), kind, name)
+    for place, kind in _REFERENCES:
+        for path, name in _values(file, place.split("."), ()):
+            yield from _reference(file, path, kind, name)
 
 
-def _to(section: object) -> object:
-    """Return the model that a model or a route copies its requests to."""
-    return _mapping(_mapping(section).get("mirror")).get("to")
+def _values(
+    node: object, parts: Sequence[str], path: ConfigPath
+) -> Iterator[tuple[ConfigPath, object]]:
+    """Yield the values at a place below a node, with their paths."""
+    if not parts:
+        yield path, node
+    elif parts[0] != "*":
+        yield from _values(_mapping(node).get(parts[0]), parts[1:], (*path, parts[0]))
+    else:
+        for key, value in (*_mapping(node).items(), *enumerate(_sequence(node))):
+            here = (*path, key if isinstance(key, int) else str(key))
+            yield from _values(value, parts[1:], here)
 
 
 def _reference(
