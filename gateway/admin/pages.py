@@ -60,18 +60,14 @@ _PRELOAD = '<link rel="modulepreload" href="{{base}}/{}">'
 class Pages:
     """Document of the pages, and the files that it refers to."""
 
-    def __init__(
-        self,
-        prefix: Callable[[web.Request], str] = lambda _: "",
-        folder: Path = FOLDER,
-    ) -> None:
+    def __init__(self, prefix: Callable[[web.Request], str] = lambda _: "") -> None:
         """`prefix` returns the path below which a proxy serves this listener to the browser that
         sent a request, as HTML text without a slash at its end.
         """
         self._prefix = prefix
         files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
+            path.relative_to(FOLDER).as_posix(): path.read_bytes()
+            for path in sorted(FOLDER.rglob("*"))
             if path.suffix in _TYPES
         }
         files["client.js"] = script.read()
@@ -79,7 +75,7 @@ class Pages:
         self._base = f"/static/{digest}"
         self._files = files
         self._gzipped = {name: gzip.compress(body, mtime=0) for name, body in files.items()}
-        document = (folder / "index.html").read_text(encoding="utf-8")
+        document = (FOLDER / "index.html").read_text(encoding="utf-8")
         for name, value in (
             # Modules import one another; with these links, a browser fetches all in one round trip.
             ("modules", "\n".join(_PRELOAD.format(name) for name in files if _is_module(name))),
@@ -88,7 +84,7 @@ class Pages:
         ):
             document = document.replace(f"{{{name}}}", value)
         self._document = document
-        self._message = (folder / "message.html").read_text(encoding="utf-8")
+        self._message = (FOLDER / "message.html").read_text(encoding="utf-8")
         self._digest = digest
 
     def routes(self) -> list[web.RouteDef]:

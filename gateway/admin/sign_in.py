@@ -72,8 +72,6 @@ class SignIn:
         pages: Pages,
         logger: FilteringBoundLogger,
         make_client: Callable[[models.SignInSettings, Callable[[str], None]], OidcClient],
-        *,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`make_client` builds the client of an issuer. It may raise OSError or ValueError."""
         self.counts: Counter[tuple[str, str]] = Counter(
@@ -85,7 +83,6 @@ class SignIn:
         self._pages = pages
         self._logger = logger
         self._make_client = make_client
-        self._now = now
         self._client: OidcClient | None = None
         self._all = TokenBucket(_TOTAL_PER_S, _TOTAL_BURST)
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -319,7 +316,7 @@ class SignIn:
 
     def _take_turn(self, request: web.Request) -> None:
         """Raise SignInFailed if this address, or all together, sign in too often."""
-        address, now = self._auth.address(request) or "", self._now()
+        address, now = self._auth.address(request) or "", time.monotonic()
         own = self._buckets.get(address) or TokenBucket(_PER_S, _BURST)
         self._buckets[address] = own
         self._buckets.move_to_end(address)

@@ -92,18 +92,13 @@ def load_for_command(path: Path) -> Config:
     return load_source(path, reading=SecretReading.WHEN_USED).config
 
 
-def load_source(
-    path: Path,
-    known: KnownSecrets | None = None,
-    *,
-    reading: SecretReading = SecretReading.AT_LOAD,
-) -> Loaded:
-    """Load a file and the files that it includes. Raise ConfigError. Blocks while secrets are read;
-    those in `known` are not.
+def load_source(path: Path, *, reading: SecretReading = SecretReading.AT_LOAD) -> Loaded:
+    """Load a file and the files that it includes. Raise ConfigError. Blocks while secrets are
+    read.
     """
     main = ConfigText(str(path), read_text(path, str(path)))
     texts = [main, *included_texts(main, path.parent)]
-    return load_texts(texts, path.parent, known, os.environ, reading)
+    return load_texts(texts, path.parent, None, os.environ, reading)
 
 
 def included_patterns(path: Path) -> tuple[str, ...]:
@@ -149,11 +144,11 @@ def load_document(document: Mapping[str, Any], known: KnownSecrets | None = None
     return load_texts(texts, Path(document["base"]), known, os.environ)
 
 
-def load_text(text: str, *, name: str = "config.yaml", base: Path = Path()) -> Config:
+def load_text(text: str, *, base: Path = Path()) -> Config:
     """Return the configuration of a text, without overrides of the environment. Paths are relative
     to `base`. Raise ConfigError.
     """
-    return load_source_text(text, name=name, base=base).config
+    return load_source_text(text, name="config.yaml", base=base).config
 
 
 def load_source_text(

@@ -38,8 +38,8 @@ _EXIT_S = 0.2
 class Offload:
     """Helper process, and the thread that communicates with it."""
 
-    def __init__(self, *, longest_s: float = _LONGEST_S, idle_s: float = _IDLE_S) -> None:
-        self.longest_s = longest_s
+    def __init__(self, *, idle_s: float = _IDLE_S) -> None:
+        self.longest_s = _LONGEST_S
         """Time after which a helper that has not answered is ended, in seconds."""
         self._idle_s = idle_s
         self._threads: ThreadPoolExecutor | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 from multidict import CIMultiDictProxy
 
@@ -24,7 +24,6 @@ class Deployments:
         balancer: Balancer,
         *,
         balance: object = None,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`balance` is the balancer's setting. A reload that leaves it unchanged keeps the
         balancer's state.
@@ -32,7 +31,6 @@ class Deployments:
         self.all = tuple(sorted(deployments, key=lambda one: one.priority))
         self.balance = balance
         self._balancer = balancer
-        self._now = now
         self._groups = [
             [one for one in self.all if one.priority == priority]
             for priority in sorted({one.priority for one in self.all})
@@ -45,7 +43,7 @@ class Deployments:
         Deployments with a lower priority number come first. One that asked for a pause, or whose
         endpoints are out of service, is asked only if there is no other.
         """
-        now = self._now()
+        now = time.monotonic()
         for group in self._groups:
             ready = [one for one in group if one.key not in tried and one.is_ready(tokens, now)]
             if len(ready) > 1:

@@ -23,15 +23,14 @@ CHECK_S = 1.0
 class RevocationCheck:
     """Periodic check of the credentials of the streams under way."""
 
-    def __init__(self, listener: Listener, interval_s: float = CHECK_S) -> None:
+    def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._interval_s = interval_s
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Check from now on."""
-        self._timer = self._loop.call_later(self._interval_s, self._check)
+        self._timer = self._loop.call_later(CHECK_S, self._check)
 
     def close(self) -> None:
         """Stop checking."""

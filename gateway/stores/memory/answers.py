@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.response_cache.store import AnswerLabels, AnswerLeads
@@ -26,9 +25,8 @@ class MemoryAnswers:
     is_shared = False
     leads: AnswerLeads | None = None
 
-    def __init__(self, cap_bytes: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, cap_bytes: int) -> None:
         self._cap_bytes = cap_bytes
-        self._now = now
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         """Entries by key; the most recently used is the last."""
         self.size_bytes = 0
@@ -38,7 +36,7 @@ class MemoryAnswers:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry.expires_at <= self._now():
+        if entry.expires_at <= time.monotonic():
             self._drop(key)
             return None
         self._entries.move_to_end(key)
@@ -50,7 +48,7 @@ class MemoryAnswers:
         size = len(value) + _ENTRY_BYTES
         if size > self._cap_bytes:
             return
-        self._entries[key] = _Entry(value, labels, self._now() + ttl_s)
+        self._entries[key] = _Entry(value, labels, time.monotonic() + ttl_s)
         self.size_bytes += size
         while self.size_bytes > self._cap_bytes:
             self._drop(next(iter(self._entries)))

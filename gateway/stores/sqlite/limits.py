@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.limiting.batch import Batch, Batcher
@@ -42,16 +42,13 @@ def _since_2025() -> float:
 class SqliteLimits:
     """Exact limits for all processes that share a file."""
 
-    def __init__(
-        self, path: Path, *, timeout_s: float = TIMEOUT_S, now: Callable[[], float] = _since_2025
-    ) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         """Raise OSError or sqlite3.Error if the file cannot be created or opened."""
         # `_send` waits for the lock, because SQLite's own waiting would block the event loop.
         self._db = open_private(path, timeout_s=0.0)
         prepare(self._db, "PRAGMA busy_timeout=1000;" + _SCHEMA + "PRAGMA busy_timeout=0;")
         self._timeout_s = timeout_s
-        self._now = now
-        self._swept_at = now()
+        self._swept_at = _since_2025()
         self._batcher = Batcher(self._send, self._send_now)
 
     def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
@@ -90,7 +87,7 @@ class SqliteLimits:
             return None
 
     def _transact(self, batch: Batch) -> list[LimitVerdict]:
-        db, now = self._db, self._now()
+        db, now = self._db, _since_2025()
         db.execute("BEGIN IMMEDIATE")
         try:
             verdicts = [decide(self, demands, now) for demands in batch]

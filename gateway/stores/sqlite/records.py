@@ -40,15 +40,14 @@ END;
 class SqliteRecords:
     """Records shared by all processes that use a file. A thread waits for locks and the disk."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path) -> None:
         """Raise OSError or sqlite3.Error if the file cannot be created or opened."""
         self._db = open_private(path, timeout_s=TIMEOUT_S, check_same_thread=False)
         prepare(self._db, _SCHEMA)
-        self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
 
     async def put(self, kind: str, key: str, value: bytes, ttl_s: float | None = None) -> None:
-        now = self._now()
+        now = time.time()
         until = None if ttl_s is None else now + ttl_s
 
         def put(db: sqlite3.Connection) -> None:
@@ -58,7 +57,7 @@ class SqliteRecords:
         await self._run(put)
 
     async def replace(self, kind: str, key: str, before: bytes | None, value: bytes) -> bool:
-        now = self._now()
+        now = time.time()
 
         def replace(db: sqlite3.Connection) -> bool:
             with _writing(db):
@@ -75,7 +74,7 @@ class SqliteRecords:
                 "DELETE FROM records WHERE kind = ? AND key = ? RETURNING value, until", (kind, key)
             ).fetchone()
         )
-        if row is None or (row[1] is not None and row[1] <= self._now()):
+        if row is None or (row[1] is not None and row[1] <= time.time()):
             return None
         return bytes(row[0])
 
@@ -83,13 +82,13 @@ class SqliteRecords:
         rows = await self._run(
             lambda db: db.execute(
                 "SELECT key, value FROM records WHERE kind = ? AND (until IS NULL OR until > ?)",
-                (kind, self._now()),
+                (kind, time.time()),
             ).fetchall()
         )
         return {key: bytes(value) for key, value in rows}
 
     async def get(self, kind: str, key: str) -> bytes | None:
-        return await self._run(lambda db: _get(db, self._now(), kind, key))
+        return await self._run(lambda db: _get(db, time.time(), kind, key))
 
     async def page(self, kind: str, after: str, limit: int) -> Mapping[str, bytes]:
         rows = await self._run(

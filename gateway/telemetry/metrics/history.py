@@ -185,36 +185,30 @@ class Window:
         totals = self.total_by(instrument, label, where)
         return {name: total / seconds for name, total in totals.items()} if seconds else {}
 
-    def quantiles(
-        self, instrument: Instrument, shares: Sequence[float], where: Where = _anything
-    ) -> list[float] | None:
+    def quantiles(self, instrument: Instrument, shares: Sequence[float]) -> list[float] | None:
         """Return quantiles of a histogram's values, computed as in Prometheus' histogram_quantile.
         Return None if there are no values.
         """
-        counts = self.buckets(instrument, where)
+        counts = self.buckets(instrument)
         if counts is None:
             return None
         return [quantile(share, instrument.buckets, counts) for share in shares]
 
-    def buckets(self, instrument: Instrument, where: Where = _anything) -> list[int] | None:
+    def buckets(self, instrument: Instrument) -> list[int] | None:
         """Return the number of a histogram's values in each bucket, or None without values."""
         whole = Buckets(0.0, [0] * (len(instrument.buckets) + 1))
-        for _, value in self._found(instrument, where):
+        for _, value in self._found(instrument):
             if isinstance(value, Buckets):
                 whole.add(value)
         return whole.counts if whole.count else None
 
     def quantiles_by(
-        self,
-        instrument: Instrument,
-        label: str,
-        shares: Sequence[float],
-        where: Where = _anything,
+        self, instrument: Instrument, label: str, shares: Sequence[float]
     ) -> dict[str, list[float]]:
         """Return the quantiles by the value of a label."""
         place = instrument.labels.index(label)
         wholes: dict[str, Buckets] = {}
-        for labels, value in self._found(instrument, where):
+        for labels, value in self._found(instrument):
             if isinstance(value, Buckets):
                 empty = Buckets(0.0, [0] * len(value.counts))
                 wholes.setdefault(labels[place], empty).add(value)
@@ -224,7 +218,9 @@ class Window:
             if whole.count
         }
 
-    def _found(self, instrument: Instrument, where: Where) -> list[tuple[Labels, Value]]:
+    def _found(
+        self, instrument: Instrument, where: Where = _anything
+    ) -> list[tuple[Labels, Value]]:
         names = instrument.labels
         return [
             (labels, value)
