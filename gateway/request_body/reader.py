@@ -74,8 +74,7 @@ class BodyReader:
         """
         content = request.content
         if (
-            request.known is None
-            and EXPECT in request.headers
+            EXPECT in request.headers
             and request.client.transport is not None
             and not content.total_bytes
             and not content.is_eof()

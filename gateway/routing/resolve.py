@@ -116,9 +116,9 @@ class Resolve:
         metered = options.metered or (principal is not None and principal.limits)
         if restricted or (metered and not _is_media(request)):
             return self._by_body(request)
-        if reader.here(request) is None:
-            if target.needs_whole:
-                return self._held(request, target)
+        if target.needs_whole and reader.here(request) is None:
+            return self._held(request, target)
+        if request.known is None:
             reader.ask(request)
         return self._go(request, target)
 
