@@ -159,6 +159,12 @@ class ChosenAttempt(Protocol):
         """Release the endpoint, and record its success or failure."""
 
 
+class BegunStream(Protocol):
+    """Stream that a request begins; its policy has the rest."""
+
+    id: str
+
+
 class Keeper(Protocol):
     """Owner that can continue an exchange after its client has left."""
 
@@ -240,6 +246,8 @@ class Exchange(Facts):
     """Prompt and answer, if the prompt audit records this request."""
     cache: CacheUse | None = None
     """Use of the response cache, on a route that has one."""
+    new_stream: BegunStream | None = None
+    """Stream that the request begins if its response can be kept, on a route with `resume`."""
     queued: QueueWait | None = None
     """Wait in the queues of admission, if there was one."""
     session: SessionState | None = None

@@ -4,7 +4,8 @@ A policy is one object with the phases that it needs:
 
 - `on_request(request)` returns None to pass the request on, a response to answer it, or an
   awaitable of either. It raises GatewayError to refuse the request.
-- `on_response(request, response)` returns the response to send.
+- `on_response(request, response)` returns the response to send, or a coroutine for it. It does not
+  wait if it sees the errors of the gateway, too.
 - `on_end(exchange)` runs once, when the request has ended.
 - `on_report(exchange)` runs once, soon after that: see `gateway/telemetry/reports.py`.
 - `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isfunction
-from typing import Any, Protocol
+from types import CoroutineType
+from typing import Any, Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -32,7 +34,11 @@ Result = web.StreamResponse | Awaitable[web.StreamResponse]
 """Result of a handler. A `Pending` is an awaitable that can do without a task."""
 Handler = Callable[[Request], Result]
 OnRequest = Callable[[Request], Outcome]
-OnResponse = Callable[[Request, web.StreamResponse], web.StreamResponse]
+Finished: TypeAlias = "web.StreamResponse | CoroutineType[Any, Any, web.StreamResponse]"
+"""Result of a response phase."""
+OnResponse = Callable[[Request, web.StreamResponse], Finished]
+AtOnce = Callable[[Request, web.StreamResponse], web.StreamResponse]
+"""Response phase that does not wait."""
 OnEnd = Callable[[Exchange], None]
 Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]], Any]
 
@@ -51,10 +57,12 @@ class Segment:
     """Policies up to the next one that runs `around` the rest, and the handler behind them."""
 
     def __init__(self, policies: Sequence[object], handler: Handler) -> None:
-        self._steps = tuple(
-            (number, step) for number, step in enumerate(_phases(policies, "on_request"), 1)
+        self._steps: tuple[tuple[int, OnRequest], ...] = tuple(
+            enumerate(_phases(policies, "on_request"), 1)
         )
-        self.responses: tuple[OnResponse, ...] = tuple(reversed(_phases(policies, "on_response")))
+        self._responses: tuple[tuple[int, OnResponse], ...] = tuple(
+            enumerate(reversed(_phases(policies, "on_response")), 1)
+        )
         # A bound method is called without the detour by the object's type.
         self._handler: Handler = handler if isfunction(handler) else handler.__call__  # type: ignore[operator]
 
@@ -80,10 +88,9 @@ class Segment:
     async def run(self, request: Request) -> web.StreamResponse:
         """Return the response, in a task."""
         result = self.begin(request)
-        if isinstance(result, web.StreamResponse):
-            return result
-        response = await result
-        return self.finish(request, response) if isinstance(result, Pending) else response
+        if isinstance(result, Pending):
+            result = self.finish(request, await result)
+        return result if isinstance(result, web.StreamResponse) else await result
 
     async def _continue(
         self, request: Request, number: int, waiting: Awaitable[web.StreamResponse | None]
@@ -101,12 +108,29 @@ class Segment:
             else:
                 result = self._handler(request)
                 response = result if isinstance(result, web.StreamResponse) else await result
-        return self.finish(request, response)
+        result = self.finish(request, response)
+        return result if isinstance(result, web.StreamResponse) else await result
 
-    def finish(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Run the response phases."""
-        for phase in self.responses:
-            response = phase(request, response)
+    def finish(self, request: Request, response: web.StreamResponse) -> Finished:
+        """Run the response phases. Return the response, or a coroutine for it from the first phase
+        on that has to wait.
+        """
+        for number, phase in self._responses:
+            result = phase(request, response)
+            # An instance check of aiohttp's abstract response class takes longer.
+            if type(result) is CoroutineType:
+                return self._finish_later(request, number, result)  # type: ignore[return-value]
+            response = result
+        return response
+
+    async def _finish_later(
+        self, request: Request, number: int, waiting: Awaitable[web.StreamResponse]
+    ) -> web.StreamResponse:
+        """Wait for the response of a phase, then run those from `number` on."""
+        response = await waiting
+        for _, phase in self._responses[number:]:
+            result = phase(request, response)
+            response = result if isinstance(result, web.StreamResponse) else await result
         return response
 
 
@@ -128,7 +152,7 @@ class Pipeline:
         without it they are made at once.
         """
         self._begins = _phases(outer, "on_request")
-        self._responses: tuple[OnResponse, ...] = tuple(reversed(_phases(outer, "on_response")))
+        self._responses: tuple[AtOnce, ...] = tuple(reversed(_phases(outer, "on_response")))
         self._errors = errors
         reports = tuple(reversed(_phases([*outer, *inner], "on_report")))
         if reports and later is not None:
@@ -180,14 +204,16 @@ class Pipeline:
             if isinstance(answer, Exception):
                 self._refuse(request, answer)
                 return
-            for phase in self._segment.responses:
-                answer = phase(request, answer)
+            result = self._segment.finish(request, answer)
+            if type(result) is CoroutineType:
+                request.client.work(self._work(request, result))
+                return
             if request.exchange.early is not None:
-                self._answer(request, answer)
+                self._answer(request, result)
                 return
             for phase in self._responses:
-                answer = phase(request, answer)
-            request.client.send(answer)
+                result = phase(request, result)
+            request.client.send(result)
         except Exception as exc:
             request.client.broke(exc)
 

@@ -15,6 +15,8 @@ _CLOSING_END = b"Connection: close\r\n\r\n"
 
 UNBUFFERED = b"X-Accel-Buffering: no\r\n"
 """Field that keeps nginx from buffering a stream."""
+STREAM_ID = "X-Stream-Id"
+"""Field that names the kept stream of a response."""
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 

@@ -125,6 +125,61 @@ async def test_a_phase_that_waits_changes_no_order(slow: int) -> None:
     assert notes == ["0 in", "1 in", "2 in", "2 out", "1 out", "0 out"]
 
 
+class Slow:
+    """Policy that waits in its response phase, and then replaces the response or fails."""
+
+    def __init__(self, notes: list[str], error: Exception | None = None) -> None:
+        self._notes, self._error = notes, error
+
+    def on_response(
+        self, request: Request, response: web.StreamResponse
+    ) -> Awaitable[web.StreamResponse]:
+        return self._wait(response)
+
+    async def _wait(self, response: web.StreamResponse) -> web.StreamResponse:
+        await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
+        self._notes.append("slow out")
+        return web.Response(status=response.status + 1)
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["without a task", "in a task"])
+@pytest.mark.parametrize("slow", [False, True], ids=["sync request", "request that waits"])
+async def test_a_response_phase_that_waits_changes_no_order(around: bool, slow: bool) -> None:
+    notes: list[str] = []
+    inner = [
+        Note("a", notes, slow=slow),
+        *([Around()] if around else []),
+        *(Note("b", notes), Slow(notes), Note("c", notes)),
+    ]
+    status, _ = await answered(Pipeline([Note("o", notes)], Errors(), inner, teapot))
+    assert status == 419
+    assert notes[-5:] == ["c out", "slow out", "b out", "a out", "o out"]
+
+
+async def test_a_pending_answer_waits_for_a_response_phase() -> None:
+    notes: list[str] = []
+    request, client = made_request()
+    later = Later(request)
+    inner = [Note("a", notes), Slow(notes)]
+    Pipeline([], Errors(), inner, lambda _: later).serve(request)
+    later.then(request, web.Response(status=202))
+    assert client.responses == []
+    (task,) = client.tasks
+    await task
+    assert [response.status for response in client.responses] == [203]
+    assert notes == ["a in", "slow out", "a out"]
+
+
+async def test_an_error_of_a_response_phase_that_waits_is_a_response() -> None:
+    notes: list[str] = []
+    inner = [Note("a", notes), Slow(notes, NotFound())]
+    status, _ = await answered(Pipeline([Note("o", notes)], Errors(), inner, teapot))
+    assert status == 404
+    assert notes == ["o in", "a in", "o out"]
+
+
 async def test_an_answer_of_a_policy_keeps_the_request_from_those_behind() -> None:
     notes: list[str] = []
 

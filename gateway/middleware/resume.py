@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -23,8 +24,10 @@ from gateway.errors import (
     StreamNotFound,
     StreamTrimmed,
 )
+from gateway.exchange import Exchange
 from gateway.facts import UnfinishedAnswer
 from gateway.middleware.limits import HeadLimits
+from gateway.pipeline import Outcome, Result
 from gateway.proxy.early_head import may_ask, open_if_silent
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
@@ -38,7 +41,6 @@ from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.options import ResumeOptions
 from gateway.resume.policy import HEADER, Policy
 from gateway.resume.reads import StreamReads
-from gateway.resume.replay import STREAM_ID, Replay
 from gateway.resume.saved_request import is_complete, saved_request
 from gateway.resume.sharing import StreamTerms
 from gateway.resume.streams import Streams
@@ -52,7 +54,16 @@ only this process can resume it.
 """
 _KEY_CHARS = 255
 _AGAIN_S = 0.05
-Handler = Callable[[Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class NewStream:
+    """Stream of a request that has no response yet. The response is kept if it is a stream."""
+
+    id: str
+    policy: Policy
+    claim: bytes | None = None
+    """Digest of owner, path and Idempotency-Key, if the request has such a key."""
 
 
 class Resume:
@@ -67,48 +78,85 @@ class Resume:
         self._limits = tuple(limits)
         self._arriving: Counter[bytes] = Counter()
         """Number of admitted requests whose body is arriving, by digest of owner, path and key."""
+        self._cancelled: dict[Exchange, str] = {}
+        """Response that the upstream is asked to cancel, whose stream was cancelled here."""
         self._reads = StreamReads(options, streams)
 
-    async def around(self, request: Request, handler: Handler) -> web.StreamResponse:
-        """Serve a stored stream, or send the request on and store its stream.
+    def on_request(self, request: Request) -> Outcome:
+        """Serve a stored stream, or note the stream that the request begins.
 
         Raise StreamNotFound, StreamTrimmed, InvalidEventId, IdempotencyConflict, ResumeUnavailable,
         RateLimited, ModelNotFound, MethodNotAllowed or RequestError.
         """
         exchange, options = request.exchange, self._options
         if exchange.voucher is not None and exchange.voucher.unfinished is not None:
-            return await self._continue(request, handler, exchange.voucher.unfinished)
+            return self._take_up(request, exchange.voucher.unfinished)
         if exchange.path.startswith(options.streams_path):
-            return await self._reads.at_stream(request)
+            return self._reads.at_stream(request)
         if request.method not in ("GET", "POST"):
-            return await handler(request)
+            return None
         headers = request.headers
         last_id = headers.get("Last-Event-ID")
         if last_id:
-            return await self._reads.read(request, parse_event_id(last_id))
+            return self._reads.read(request, parse_event_id(last_id))
         if options.responses and (asked := responses.asked_for(exchange.path)) is not None:
-            return await self._at_response(request, handler, *asked)
+            return self._at_response(request, *asked)
         policy = options.allowed.policy(headers.get(HEADER))
         sharing = self._streams.sharing
         if options.refuses and sharing is not None and not sharing.available:
             raise ResumeUnavailable
+        new = NewStream(self._streams.new_id(), policy)
         key = headers.get("Idempotency-Key") if request.method == "POST" else None
-        if key is None:
-            return await self._begin(request, handler, policy, self._streams.new_id(), None)
-        return await self._once(request, handler, policy, key)
+        if key is not None:
+            return self._once(request, new, key)
+        return self._begin(request, new)
+
+    def on_response(self, request: Request, response: web.StreamResponse) -> Result:
+        """Store the response if it is a stream, and return a response that reads it. Raise
+        ResumeUnavailable.
+        """
+        exchange = request.exchange
+        new = exchange.new_stream
+        if isinstance(new, NewStream):
+            if exchange.voucher is not None and exchange.voucher.unfinished is not None:
+                return self._continue(request, response, exchange.voucher.unfinished, new.policy)
+            if isinstance(response, RelayedResponse) and _is_kept(response):
+                return self._keep(request, response, new)
+            self._give_up(exchange, new)
+        elif self._cancelled and response.status >= 400:
+            cancelled = self._cancelled.pop(exchange, None)
+            if cancelled is not None:
+                body = responses.cancelled(cancelled)
+                return web.Response(body=body, content_type="application/json")
+        return response
+
+    def on_end(self, exchange: Exchange) -> None:
+        """Forget the stream of a request that failed before it had a response."""
+        new = exchange.new_stream
+        if isinstance(new, NewStream):
+            self._give_up(exchange, new)
+        if self._cancelled:
+            self._cancelled.pop(exchange, None)
+
+    def _give_up(self, exchange: Exchange, new: NewStream) -> None:
+        """Note that the response is no stream."""
+        exchange.new_stream = None
+        if new.claim is not None:
+            self._streams.claims.drop(new.claim, new.id)
+            self._streams.settled(new.id)
 
     # -- existing streams ----------------------------------------------------------------------
 
     async def _at_response(
-        self, request: Request, handler: Handler, response: str, cancels: bool
-    ) -> web.StreamResponse:
+        self, request: Request, response: str, cancels: bool
+    ) -> web.StreamResponse | None:
         """Serve GET or cancel of a response at OpenAI's path. The upstream is asked if no stored
         stream belongs to the response.
         """
         exchange, streams = request.exchange, self._streams
         after = responses.starting_after(exchange.query) if request.method == "GET" else None
         if after is None and not (cancels and request.method == "POST"):
-            return await handler(request)
+            return None
         owners = self._reads.readable(exchange)
         try:
             stream = await streams.named(digest(self._reads.owner(exchange), response.encode()))
@@ -120,16 +168,13 @@ class Resume:
             found = stream is not None and await streams.cancel(stream, owners)
         except StoreUnavailable as exc:
             raise ResumeUnavailable from exc
-        answer = await handler(request)
-        if found and answer.status >= 400:
-            return web.Response(body=responses.cancelled(response), content_type="application/json")
-        return answer
+        if found:
+            self._cancelled[exchange] = response
+        return None
 
     # -- new streams ---------------------------------------------------------------------------
 
-    async def _once(
-        self, request: Request, handler: Handler, policy: Policy, key: str
-    ) -> web.StreamResponse:
+    async def _once(self, request: Request, new: NewStream, key: str) -> web.StreamResponse | None:
         """Send the request on, unless one with the same Idempotency-Key was sent before: then
         follow its stream.
         """
@@ -142,9 +187,8 @@ class Resume:
         exchange, streams = request.exchange, self._streams
         whose = self._reads.owner(exchange)
         place = digest(whose, exchange.path.encode(), key.encode("utf-8", "surrogatepass"))
-        mine, counted = await self._arrived(request, place)
-        stream = mine.stream
-        streams.expect(stream)
+        mine, counted = await self._arrived(request, place, new.id)
+        streams.expect(new.id)
         try:
             while (claim := await self._claim(place, mine)) != mine:
                 for one in self._limits:
@@ -161,28 +205,28 @@ class Resume:
                         self._reads.count(exchange)
                     if exchange.let_body_go():
                         request.received = b""
+                    streams.settled(new.id)
                     return self._reads.replay(log, 0, request)
                 # The other request has failed, or its stream has not begun elsewhere yet.
                 await asyncio.sleep(_AGAIN_S if streams.sharing is not None else 0)
-            try:
-                response = await self._begin(request, handler, policy, stream, place)
-            except BaseException:
-                streams.claims.drop(place, stream)
-                raise
-            if not isinstance(response, Replay):
-                streams.claims.drop(place, stream)
-            return response
-        finally:
-            streams.settled(stream)
+        except BaseException:
+            streams.settled(new.id)
+            raise
+        new.claim = place
+        waiting = self._begin(request, new)
+        if waiting is not None:
+            await waiting
+        return None
 
-    async def _arrived(self, request: Request, place: bytes) -> tuple[Claim, bool]:
-        """Wait for the body. Return the claim of the request, and whether it counted as a read.
+    async def _arrived(self, request: Request, place: bytes, stream: str) -> tuple[Claim, bool]:
+        """Wait for the body. Return the claim of the request for a new stream, and whether it
+        counted as a read.
 
         A body that did not come with the head is read only if the head admits it: `reads` if the
         key is known, the limits if it is new. Raise RateLimited, LimitsUnavailable,
         ResumeUnavailable, and what reading a body raises.
         """
-        exchange, reader, streams = request.exchange, self._options.reader, self._streams
+        exchange, reader = request.exchange, self._options.reader
         reader.check(request)
         repeats = False
         if reader.comes_late(request):
@@ -195,7 +239,7 @@ class Resume:
             self._arriving[place] += 1
         try:
             body = await reader.whole(request)
-            return Claim(await body_digest(body, exchange.query), streams.new_id()), repeats
+            return Claim(await body_digest(body, exchange.query), stream), repeats
         finally:
             if not repeats:
                 self._arriving[place] -= 1
@@ -211,38 +255,23 @@ class Resume:
             asks = may_ask(request, request.received)
             open_if_silent(request, asks, options.dialect, options.heartbeats, options.preface)
 
-    async def _begin(
-        self,
-        request: Request,
-        handler: Handler,
-        policy: Policy,
-        stream: str,
-        claim: bytes | None,
-    ) -> web.StreamResponse:
-        """Send the request on, and store the response if it is a stream."""
-        exchange, options = request.exchange, self._options
-        if self._begins_a_response(request) and await self._in_background(request):
-            policy = options.allowed.longest
-        # If the head goes out before there is an answer, it already names the stream.
-        told = (STREAM_ID, stream)
-        exchange.response_headers.append(told)
-        try:
-            response = await handler(request)
-            if isinstance(response, RelayedResponse) and _is_kept(response):
-                return await self._keep(request, response, policy, stream, claim)
-        except BaseException:
-            exchange.response_headers.remove(told)
-            raise
-        exchange.response_headers.remove(told)
-        return response
+    def _begin(self, request: Request, new: NewStream) -> Awaitable[None] | None:
+        """Note the stream that the request begins. If its head goes out before there is an answer,
+        the head names it.
+        """
+        request.exchange.new_stream = new
+        return self._set_background(request, new) if self._begins_a_response(request) else None
+
+    async def _set_background(self, request: Request, new: NewStream) -> None:
+        """Let a response that its caller wants in the background continue without readers."""
+        if await self._in_background(request):
+            new.policy = self._options.allowed.longest
 
     async def _keep(
         self,
         request: Request,
         response: RelayedResponse,
-        policy: Policy,
-        stream: str,
-        claim: bytes | None,
+        new: NewStream,
     ) -> web.StreamResponse:
         """Store the stream of a response, and return a response that reads it. Raise
         ResumeUnavailable.
@@ -252,49 +281,64 @@ class Resume:
         headers.pop("Content-Length", None)
         headers.setdefault("Cache-Control", "no-cache")
         headers["X-Accel-Buffering"] = "no"
-        headers[HEADER] = str(policy)
+        headers[HEADER] = str(new.policy)
         owner = options.access.stream(exchange.principal, exchange.model)
         saved = None
         if options.continues and response.may_be_continued:
-            saved = saved_request(request, policy)
-        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, claim, saved)
+            saved = saved_request(request, new.policy)
+        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, new.claim, saved)
         try:
-            log = await self._streams.open(stream, terms)
+            log = await self._streams.open(new.id, terms)
         except StoreUnavailable as exc:
             if options.refuses:
                 raise ResumeUnavailable from exc
-            log = self._streams.open_later(stream, terms)
+            log = self._streams.open_later(new.id, terms)
             headers[RESUME] = DEFERRED
         response.let_body_go(request)
         generation = Generation(
-            self._streams, log, response.body, exchange, options.dialect, policy
+            self._streams, log, response.body, exchange, options.dialect, new.policy
         )
         if self._begins_a_response(request):
             generation.on_begun = self._named_by(log, self._reads.owner(exchange))
         generation.start()
+        exchange.new_stream = None
         return self._reads.replay(log, 0, request, headers=headers, generation=generation)
 
-    async def _continue(
-        self, request: Request, handler: Handler, unfinished: UnfinishedAnswer
-    ) -> web.StreamResponse:
-        """Continue an answer of a process that died. Raise StreamLost if that is not possible."""
-        exchange, options, streams = request.exchange, self._options, self._streams
-        policy = options.allowed.policy(request.headers.get(HEADER))
-        log = streams.local(unfinished.stream)
+    def _take_up(self, request: Request, unfinished: UnfinishedAnswer) -> web.Response | None:
+        """Take up an answer of a process that died, unless it is complete. Raise StreamLost if that
+        is not possible.
+        """
+        policy = self._options.allowed.policy(request.headers.get(HEADER))
+        log = self._streams.local(unfinished.stream)
         if log is None or log.ended:
             raise StreamLost
         if is_complete(unfinished.events):
             log.end(StreamState.COMPLETE)
-            streams.ended(log)
+            self._streams.ended(log)
             return web.Response(status=204)
-        response = await handler(request)
-        if not isinstance(response, RelayedResponse) or not _is_kept(response):
+        request.exchange.new_stream = NewStream(unfinished.stream, policy)
+        return None
+
+    async def _continue(
+        self,
+        request: Request,
+        response: web.StreamResponse,
+        unfinished: UnfinishedAnswer,
+        policy: Policy,
+    ) -> web.StreamResponse:
+        """Continue an answer of a process that died with this response. Raise StreamLost if it is
+        no stream.
+        """
+        exchange, streams = request.exchange, self._streams
+        log = streams.local(unfinished.stream)
+        if log is None or not isinstance(response, RelayedResponse) or not _is_kept(response):
             raise StreamLost
         body = response.body
         if exchange.tap is not None:
             exchange.tap.feed(unfinished.events)  # the usage is that of the whole answer
-        generation = Generation(streams, log, body, exchange, options.dialect, policy)
+        generation = Generation(streams, log, body, exchange, self._options.dialect, policy)
         generation.start()
+        exchange.new_stream = None
         return self._reads.replay(log, log.last, request, generation=generation)
 
     def _begins_a_response(self, request: Request) -> bool:

@@ -24,7 +24,7 @@ from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.http.headers import lines
 from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.request import Request
-from gateway.response_head import CHUNKED, fields_of_exchange, http_head
+from gateway.response_head import CHUNKED, STREAM_ID, fields_of_exchange, http_head
 from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
@@ -50,12 +50,17 @@ class _Head:
     def http_bytes(self, *, chunked: bool) -> bytes:
         """Return the head as bytes of HTTP/1.1. The body is always chunked."""
         exchange = self._exchange
-        return http_head(self.status, "OK", _LINES, not exchange.must_close, exchange)
+        fields = _LINES
+        if exchange.new_stream is not None:
+            fields += lines([(STREAM_ID, exchange.new_stream.id)])
+        return http_head(self.status, "OK", fields, not exchange.must_close, exchange)
 
     def header_fields(self) -> CIMultiDict[str]:
         """Return the fields of the head, without those of the framing."""
         fields = CIMultiDict(_FIELDS)
         fields.extend(fields_of_exchange(self._exchange))
+        if self._exchange.new_stream is not None:
+            fields[STREAM_ID] = self._exchange.new_stream.id
         return fields
 
 

@@ -22,11 +22,11 @@ from gateway.heartbeat import Heartbeats
 from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
+from gateway.response_head import STREAM_ID
 from gateway.response_writer import BodyEncoder, ResponseWriter
 from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 
-STREAM_ID = "X-Stream-Id"
 _RECONNECT_MS = 1000
 
 
