@@ -162,7 +162,9 @@ class ChosenAttempt(Protocol):
 class BegunStream(Protocol):
     """Stream that a request begins; its policy has the rest."""
 
-    id: str
+    @property
+    def id(self) -> str:
+        """Id of the stream."""
 
 
 class Keeper(Protocol):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -56,14 +55,24 @@ _KEY_CHARS = 255
 _AGAIN_S = 0.05
 
 
-@dataclass(slots=True)
 class NewStream:
     """Stream of a request that has no response yet. The response is kept if it is a stream."""
 
-    id: str
-    policy: Policy
-    claim: bytes | None = None
-    """Digest of owner, path and Idempotency-Key, if the request has such a key."""
+    __slots__ = ("_id", "_streams", "claim", "policy")
+
+    def __init__(self, streams: Streams, policy: Policy) -> None:
+        self.policy = policy
+        self.claim: bytes | None = None
+        """Digest of owner, path and Idempotency-Key, if the request has such a key."""
+        self._streams = streams
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Id of the stream, drawn when it is first asked for: most responses are no streams."""
+        if self._id is None:
+            self._id = self._streams.new_id()
+        return self._id
 
 
 class Resume:
@@ -105,7 +114,7 @@ class Resume:
         sharing = self._streams.sharing
         if options.refuses and sharing is not None and not sharing.available:
             raise ResumeUnavailable
-        new = NewStream(self._streams.new_id(), policy)
+        new = NewStream(self._streams, policy)
         key = headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is not None:
             return self._once(request, new, key)
@@ -316,7 +325,7 @@ class Resume:
             log.end(StreamState.COMPLETE)
             self._streams.ended(log)
             return web.Response(status=204)
-        request.exchange.new_stream = NewStream(unfinished.stream, policy)
+        request.exchange.new_stream = NewStream(self._streams, policy)
         return None
 
     async def _continue(
@@ -409,10 +418,4 @@ def no_stream(request: Request) -> web.StreamResponse:
 
 
 def _is_kept(response: RelayedResponse) -> bool:
-    content_type = response.headers.get("Content-Type", "").encode("latin-1", "replace")
-    return (
-        response.status == 200
-        and not response.prepared
-        and is_event_stream(content_type)
-        and "Content-Encoding" not in response.headers
-    )
+    return response.status == 200 and not response.prepared and response.is_event_stream

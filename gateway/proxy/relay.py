@@ -30,6 +30,7 @@ from gateway.response_head import (
     http_head,
 )
 from gateway.response_writer import BodyEncoder, ResponseWriter
+from gateway.sse import is_event_stream
 from gateway.upstream.response import UNREAD_CAP_BYTES, UpstreamResponse
 from gateway.usage import Usage
 
@@ -105,6 +106,15 @@ class RelayedResponse(ClientResponse):
                 self._upstream, self._exchange, self._dialect, self._continuation
             )
         return body
+
+    @property
+    def is_event_stream(self) -> bool:
+        """True if the body is an event stream that is not compressed, by the headers to send."""
+        changed = self.made_headers
+        if changed is None:
+            return self._upstream.head.is_event_stream and not self._upstream.head.encoded
+        content_type = changed.get("Content-Type", "").encode("latin-1", "replace")
+        return is_event_stream(content_type) and "Content-Encoding" not in changed
 
     def initial_headers(self) -> CIMultiDict[str]:
         """Return the header dict. Unless something asks for it, the upstream's bytes are sent
