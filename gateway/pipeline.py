@@ -9,7 +9,8 @@ A policy is one object with the phases that it needs:
 - `on_end(exchange)` runs once, when the request has ended.
 - `on_report(exchange)` runs once, soon after that: see `gateway/telemetry/reports.py`.
 - `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
-  pipeline itself: fallbacks ask it again, plug-ins are written so.
+  pipeline itself: fallbacks ask it again, plug-ins are written so. It runs in a task. A policy that
+  needs it for some requests only has `surrounds(request)`, which tells for which.
 
 `Pipeline.serve` runs the phases as plain calls. From the first awaitable on, it runs the same
 phases in a task.
@@ -37,6 +38,8 @@ OnRequest = Callable[[Request], Outcome]
 Finished: TypeAlias = "web.StreamResponse | CoroutineType[Any, Any, web.StreamResponse]"
 """Result of a response phase."""
 OnResponse = Callable[[Request, web.StreamResponse], Finished]
+Responses = tuple[tuple[int, OnResponse], ...]
+"""Response phases in order, with their numbers from 1."""
 AtOnce = Callable[[Request, web.StreamResponse], web.StreamResponse]
 """Response phase that does not wait."""
 OnEnd = Callable[[Exchange], None]
@@ -56,13 +59,20 @@ class Errors(Protocol):
 class Segment:
     """Policies up to the next one that runs `around` the rest, and the handler behind them."""
 
-    def __init__(self, policies: Sequence[object], handler: Handler) -> None:
+    def __init__(
+        self, policies: Sequence[object], handler: Handler, rest: Segment | None = None
+    ) -> None:
+        """`rest` is the segment that the handler runs, if it runs one."""
         self._steps: tuple[tuple[int, OnRequest], ...] = tuple(
             enumerate(_phases(policies, "on_request"), 1)
         )
-        self._responses: tuple[tuple[int, OnResponse], ...] = tuple(
-            enumerate(reversed(_phases(policies, "on_response")), 1)
-        )
+        own = tuple(reversed(_phases(policies, "on_response")))
+        self._responses: Responses = tuple(enumerate(own, 1))
+        behind = () if rest is None else (phase for _, phase in rest.through)
+        self.through: Responses = tuple(enumerate((*behind, *own), 1))
+        """Response phases of this segment and of all behind it: for the response of a `Pending`,
+        which the last handler has made.
+        """
         # A bound method is called without the detour by the object's type.
         self._handler: Handler = handler if isfunction(handler) else handler.__call__  # type: ignore[operator]
 
@@ -70,33 +80,33 @@ class Segment:
         """Run the request phases. Return the response, or what is to be waited for. Raise what the
         phases raise.
 
-        A `Pending` is the handler's own: call `finish` with its response.
+        The response of a `Pending` has not passed the phases of `through` yet.
         """
         for number, step in self._steps:
             outcome = step(request)
             if outcome is not None:
                 if isinstance(outcome, web.StreamResponse):
-                    return self.finish(request, outcome)
+                    return finished(self._responses, request, outcome)
                 return self._continue(request, number, outcome)
         result = self._handler(request)
         if isinstance(result, Pending):
             return result
         if isinstance(result, web.StreamResponse):
-            return self.finish(request, result)
+            return finished(self._responses, request, result)
         return self._continue(request, len(self._steps), result)
 
     async def run(self, request: Request) -> web.StreamResponse:
         """Return the response, in a task."""
         result = self.begin(request)
         if isinstance(result, Pending):
-            result = self.finish(request, await result)
+            result = finished(self.through, request, await result)
         return result if isinstance(result, web.StreamResponse) else await result
 
     async def _continue(
         self, request: Request, number: int, waiting: Awaitable[web.StreamResponse | None]
     ) -> web.StreamResponse:
         """Wait for the result of a phase, then run those from `number` on."""
-        response = await waiting
+        response, phases = await waiting, self._responses
         if response is None:
             for _, step in self._steps[number:]:
                 outcome = step(request)
@@ -107,31 +117,34 @@ class Segment:
                     break
             else:
                 result = self._handler(request)
+                if isinstance(result, Pending):
+                    phases = self.through
                 response = result if isinstance(result, web.StreamResponse) else await result
-        result = self.finish(request, response)
-        return result if isinstance(result, web.StreamResponse) else await result
+        end = finished(phases, request, response)
+        return end if isinstance(end, web.StreamResponse) else await end
 
-    def finish(self, request: Request, response: web.StreamResponse) -> Finished:
-        """Run the response phases. Return the response, or a coroutine for it from the first phase
-        on that has to wait.
-        """
-        for number, phase in self._responses:
-            result = phase(request, response)
-            # An instance check of aiohttp's abstract response class takes longer.
-            if type(result) is CoroutineType:
-                return self._finish_later(request, number, result)  # type: ignore[return-value]
-            response = result
-        return response
 
-    async def _finish_later(
-        self, request: Request, number: int, waiting: Awaitable[web.StreamResponse]
-    ) -> web.StreamResponse:
-        """Wait for the response of a phase, then run those from `number` on."""
-        response = await waiting
-        for _, phase in self._responses[number:]:
-            result = phase(request, response)
-            response = result if isinstance(result, web.StreamResponse) else await result
-        return response
+def finished(phases: Responses, request: Request, response: web.StreamResponse) -> Finished:
+    """Run response phases. Return the response, or a coroutine for it from the first phase on that
+    has to wait.
+    """
+    for number, phase in phases:
+        result = phase(request, response)
+        # An instance check of aiohttp's abstract response class takes longer.
+        if type(result) is CoroutineType:
+            return _finished_later(phases[number:], request, result)  # type: ignore[return-value]
+        response = result
+    return response
+
+
+async def _finished_later(
+    phases: Responses, request: Request, waiting: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    response = await waiting
+    for _, phase in phases:
+        result = phase(request, response)
+        response = result if isinstance(result, web.StreamResponse) else await result
+    return response
 
 
 class Pipeline:
@@ -204,7 +217,7 @@ class Pipeline:
             if isinstance(answer, Exception):
                 self._refuse(request, answer)
                 return
-            result = self._segment.finish(request, answer)
+            result = finished(self._segment.through, request, answer)
             if type(result) is CoroutineType:
                 request.client.work(self._work(request, result))
                 return
@@ -251,13 +264,20 @@ def _segments(policies: Sequence[object], handler: Handler) -> Segment:
         around: Around | None = getattr(policy, "around", None)
         if around is not None:
             rest = _segments(policies[number + 1 :], handler)
-            return Segment(policies[:number], _surrounded(around, rest))
+            surrounds = getattr(policy, "surrounds", _always)
+            return Segment(policies[:number], _surrounded(around, surrounds, rest), rest)
     return Segment(policies, handler)
 
 
-def _surrounded(around: Around, rest: Segment) -> Handler:
-    def handle(request: Request) -> Awaitable[web.StreamResponse]:
+def _surrounded(around: Around, surrounds: Callable[[Request], bool], rest: Segment) -> Handler:
+    def handle(request: Request) -> Result:
+        if not surrounds(request):
+            return rest.begin(request)
         response: Awaitable[web.StreamResponse] = around(request, rest.run)
         return response
 
     return handle
+
+
+def _always(request: Request) -> bool:
+    return True

@@ -226,6 +226,33 @@ async def test_the_rest_runs_as_often_as_the_policy_around_it_asks() -> None:
     assert notes == ["a in", *rest, *rest, "a out"]
 
 
+class Sometimes(Around):
+    """Policy that is not needed around the rest."""
+
+    def surrounds(self, request: Request) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "request that waits"])
+@pytest.mark.parametrize("outer", [Sometimes, Around])
+async def test_the_rest_runs_by_itself_where_a_policy_does_not_surround_it(
+    outer: type[Around], slow: bool
+) -> None:
+    notes: list[str] = []
+    request, client = made_request()
+    later = Later(request)
+    inner = [Note("a", notes), outer(), Note("b", notes, slow=slow), Sometimes(), Slow(notes)]
+    Pipeline([], Errors(), inner, lambda _: later).serve(request)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert bool(client.tasks) == (slow or outer is Around)
+    later.then(request, web.Response(status=202))
+    for task in client.tasks:
+        await task
+    assert [response.status for response in client.responses] == [203]
+    assert notes == ["a in", "b in", "slow out", "b out", "a out"]
+
+
 class Later(Pending):
     """An answer that the test delivers."""
 

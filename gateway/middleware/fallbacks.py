@@ -39,6 +39,11 @@ class Fallbacks:
     def __init__(self, sending: SendOptions) -> None:
         self._sending = sending
 
+    def surrounds(self, request: Request) -> bool:
+        """Tell whether there is anything else to ask."""
+        target = target_of(request.exchange)
+        return bool(target.fallbacks) or target.deployed is not None
+
     async def around(
         self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
@@ -47,8 +52,6 @@ class Fallbacks:
         """
         exchange = request.exchange
         target = target_of(exchange)
-        if not target.fallbacks and target.deployed is None:
-            return await handler(request)
         body, mark = exchange.body, exchange.mark()
         others = _Others(request, self._sending)
         while True:

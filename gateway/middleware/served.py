@@ -4,7 +4,7 @@ last usage of a stream. Each is an option of a route.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import Exchange
 from gateway.limiting.prices import price_at
 from gateway.limiting.rules import Price
+from gateway.pipeline import Result
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request
 from gateway.response_cache.use import CacheStatus
@@ -74,18 +75,19 @@ class UsageHeaders:
         self._cached = "cached_tokens" in told
         self._prices = prices
 
-    async def around(
-        self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Return the response of the handler, with the headers."""
-        response = await handler(request)
+    def on_response(self, request: Request, response: web.StreamResponse) -> Result:
+        """Add the headers to a response of an upstream, or of the cache."""
         if not isinstance(response, RelayedResponse):
             return response
         exchange = request.exchange
-        if _is_hit(exchange):
-            if self._cost and _price(exchange, self._prices) is not None:
-                exchange.response_headers.append((_COST, "0"))
-            return response
+        if not _is_hit(exchange):
+            return self._tell(exchange, response)
+        if self._cost and _price(exchange, self._prices) is not None:
+            exchange.response_headers.append((_COST, "0"))
+        return response
+
+    async def _tell(self, exchange: Exchange, response: RelayedResponse) -> RelayedResponse:
+        """Wait for the end of the body, and add the headers."""
         usage = await response.whole_usage()
         if usage is None:
             return response

@@ -12,9 +12,10 @@ import pytest
 
 from gateway.app import Runtime
 from gateway.config import load_text
-from tests.support.client import RawClient, ask
+from tests.support.client import RawClient, ask, request
 from tests.support.exchange import POST
 from tests.support.gateway import RunningGateway, StartGateway, config_text, simple_config
+from tests.support.tokens import Auth, bearer
 from tests.support.upstream import STREAM_HEAD, ScriptedUpstream, chunk, json_reply
 from tests.support.waiting import eventually
 
@@ -97,6 +98,25 @@ async def test_a_known_head_is_served_by_the_newest_configuration(
             await client.send(POST)
             assert (await client.read_response()).body == b'"new"'
         assert (await ask(gateway.port, POST)).body == b'"new"'
+
+
+async def test_the_caller_of_a_known_head_is_checked_by_the_newest_configuration(
+    start_gateway: StartGateway, tmp_path: Path, auth: Auth
+) -> None:
+    async with ScriptedUpstream(json_reply("here")) as upstream:
+        document = {**simple_config(upstream.url, auth=["corp"]), "auth": auth}
+        gateway = await start_gateway(document)
+        ask_again = request("POST", headers=[bearer(scope="chat")], body=b"{}")
+        async with RawClient(gateway.port) as client:
+            for _ in range(3):
+                await client.send(ask_again)
+                assert (await client.read_response()).status == 200
+            for scopes, status in ((["admin"], 403), (["chat"], 200)):
+                guarded = simple_config(upstream.url, auth=["corp"], scopes=scopes)
+                await reload(gateway, {**guarded, "auth": auth}, tmp_path)
+                for _ in range(2):
+                    await client.send(ask_again)
+                    assert (await client.read_response()).status == status
 
 
 async def test_a_store_stays_open_for_the_oldest_configuration_that_uses_it(
