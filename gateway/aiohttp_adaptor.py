@@ -32,6 +32,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -299,18 +300,27 @@ def request_message(
 class LeanResponse(web.StreamResponse):
     """aiohttp's response for those that write themselves: what it knows are plain attributes.
 
-    A subclass may set `status` and `reason` instead of calling `__init__`. Its headers are then
-    made when something asks for them.
+    A subclass may set the slots instead of calling `__init__`. Its headers are then made when
+    something asks for them. They are slots, without values in the class: CPython 3.11 has no fast
+    path for an attribute whose class has a value of the same name.
     """
 
-    status = 200
-    reason = "OK"
-    keep_alive: bool | None = None
+    __slots__ = ("keep_alive", "made_cookies", "made_headers", "reason", "status")
+
+    status: int
+    reason: str
+    keep_alive: bool | None
     """None until it is decided."""
-    made_headers: CIMultiDict[str] | None = None
+    made_headers: CIMultiDict[str] | None
     """Headers, which may have been changed; None if nothing has asked for them."""
-    made_cookies: SimpleCookie | None = None
+    made_cookies: SimpleCookie | None
     """Cookies; None if nothing has asked for them."""
+
+    def __init__(
+        self, *, status: int = 200, reason: str | None = None, headers: LooseHeaders | None = None
+    ) -> None:
+        self.keep_alive = self.made_headers = self.made_cookies = None
+        super().__init__(status=status, reason=reason, headers=headers)
 
     def initial_headers(self) -> CIMultiDict[str]:
         """Return the headers, on first access."""

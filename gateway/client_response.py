@@ -7,6 +7,7 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 
 from gateway.aiohttp_adaptor import LeanResponse, rfc822_formatted_time
@@ -30,15 +31,24 @@ class ClientResponse(LeanResponse):
     is sent, and it can be prepared.
     """
 
-    _client: ClientConnection | None = None
-    """Connection that it is sent on; None before."""
+    __slots__ = ("_client", "_waiter", "over", "prepared")
+
     completes_head = False
     """True if the response adds the headers of its exchange itself."""
-    prepared = False
+    _client: ClientConnection | None
+    """Connection that it is sent on; None before."""
+    prepared: bool
     """True once it is being sent."""
-    over = False
+    over: bool
     """True once nothing more will be written."""
-    _waiter: asyncio.Future[None] | None = None
+    _waiter: asyncio.Future[None] | None
+
+    def __init__(
+        self, *, status: int = 200, reason: str | None = None, headers: LooseHeaders | None = None
+    ) -> None:
+        self._client = self._waiter = None
+        self.prepared = self.over = False
+        super().__init__(status=status, reason=reason, headers=headers)
 
     def start(self, request: Request) -> None:
         """Write what there is. Call `_complete` at the end, now or later.

@@ -80,6 +80,11 @@ class Commit(Enum):
     """The head of the answer was sent."""
 
 
+# A member of an enum is found by a slow path.
+_OPEN, _EARLY, _ANSWERED = Commit.OPEN, Commit.EARLY, Commit.ANSWERED
+_COMPLETE = EndReason.COMPLETE
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Error of a request, as logs, metrics and traces report it. Not the exception: its traceback
@@ -190,7 +195,7 @@ class Exchange(Facts):
     response_headers: list[tuple[str, str]] = field(default_factory=list, init=False)
     """Headers of every response to this request, whatever makes the response."""
     status: int | None = None
-    commit: Commit = Commit.OPEN
+    commit: Commit = _OPEN
     failure: Failure | None = None
     """Why the request failed, or what the backend said of its error; see `failed`."""
     end_reason: EndReason | None = None
@@ -282,16 +287,16 @@ class Exchange(Facts):
 
     def opened_early(self) -> None:
         """Note that the head of an event stream is sent before its answer."""
-        self.commit, self.status = Commit.EARLY, 200
+        self.commit, self.status = _EARLY, 200
 
     def answered(self, status: int) -> bool:
         """Note that the head of the response is sent now. Return False if the head of an event
         stream was sent before, so that only the body may follow.
         """
         self.status = status
-        if self.commit is Commit.EARLY:
+        if self.commit is _EARLY:
             return False
-        self.commit = Commit.ANSWERED
+        self.commit = _ANSWERED
         return True
 
     def begun(self) -> None:
@@ -464,7 +469,7 @@ class Exchange(Facts):
             return
         self.end_reason = reason
         self.ended_at = now = time.perf_counter()
-        if not self.streamed and reason is EndReason.COMPLETE and self.status == 200:
+        if not self.streamed and reason is _COMPLETE and self.status == 200:
             # The first token of a response that is not streamed is there once it is complete.
             self.first_token_at = now if self.model is not None else None
         attempt = self.attempt

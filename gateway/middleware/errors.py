@@ -14,6 +14,8 @@ from gateway.pipeline import Result
 from gateway.proxy import in_stream
 from gateway.request import Request
 
+_EARLY = Commit.EARLY
+
 
 class ErrorMapping:
     """Policy that turns exceptions into responses. An unexpected exception is logged, never
@@ -46,7 +48,7 @@ class ErrorMapping:
         exchange = request.exchange
         early = exchange.early
         assert early is not None
-        if exchange.commit is not Commit.EARLY:
+        if exchange.commit is not _EARLY:
             early.close()
             return response
         if in_stream.joins(response):

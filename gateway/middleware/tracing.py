@@ -21,7 +21,7 @@ from gateway.telemetry.traces.recording import KeepRules, Kept, TallyKey, Trace,
 from gateway.telemetry.traces.response_metadata import response_metadata
 
 _ALL = 1 << 64
-_COMPLETE = EndReason.COMPLETE
+_COMPLETE, _SAMPLED = EndReason.COMPLETE, Kept.SAMPLED
 _TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
 
 
@@ -141,10 +141,10 @@ class Tracing:
                 tally.surcharge += surcharge(model, exchange.upstream or "", usage)
         trace = exchange.trace
         assert trace is not None
-        kept = Kept.SAMPLED if trace.sampled else None
+        kept = _SAMPLED if trace.sampled else None
         if not well or status >= 400:
             kept = self._reason(exchange, status) or kept
-        if kept is None or kept is Kept.SAMPLED:
+        if kept is None or kept is _SAMPLED:
             began = exchange.first_token_at or exchange.first_byte_at or exchange.ended_at
             if began - exchange.started_at >= self._slow_s:
                 kept = Kept.SLOW

@@ -196,7 +196,9 @@ class Attempt(Pending):
                 request.client.work(sending)
                 return
             self.choose(response)
-            answer = self.finish(request, response)
+            # A function in a slot is not called as a method is: that would take a slow path.
+            finish = self.finish
+            answer = finish(request, response)
         except Exception as exc:
             self.then(request, exc)
             return
@@ -204,7 +206,8 @@ class Attempt(Pending):
         if type(answer) is CoroutineType:
             request.client.work(self.deliver(answer))
         else:
-            self.then(request, cast(web.StreamResponse, answer))
+            then = self.then
+            then(request, cast(web.StreamResponse, answer))
 
     def failed(self, error: Exception) -> None:
         """Deliver the error, or have the request sent again."""

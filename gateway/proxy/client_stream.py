@@ -135,7 +135,8 @@ class ClientStream(Heartbeat):
         transport = self.transport
         if transport.is_closing():
             return  # the client has left; its connection reports that in the next turn of the loop
-        if self.look is not None and not (data := self.look(data)):
+        look = self.look
+        if look is not None and not (data := look(data)):
             return
         size = len(data)
         self.tail = data if size > 2 else (self.tail + data)[-TAIL_BYTES:]
@@ -259,7 +260,8 @@ class ClientStream(Heartbeat):
 
     def _first(self, data: bytes) -> bytes:
         """Inspect and count the first piece of the body, and return it framed."""
-        if self.look is not None and not (data := self.look(data)):
+        look = self.look
+        if look is not None and not (data := look(data)):
             return b""
         exchange = self._exchange
         exchange.begun()

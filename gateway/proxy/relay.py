@@ -41,22 +41,27 @@ _OF_CHUNKS = CHUNKED + UNBUFFERED
 class RelayedResponse(ClientResponse):
     """Response that the upstream is sending."""
 
-    # Initial values as class attributes: most responses end before any of them changes.
+    __slots__ = (
+        "_batch",
+        "_batch_options",
+        "_continuation",
+        "_dialect",
+        "_encoder",
+        "_exchange",
+        "_heartbeats",
+        "_hide_server",
+        "_look",
+        "_preface",
+        "_response_body",
+        "_stream",
+        "_upstream",
+        "error",
+        "feed",
+    )
+
     completes_head = True
     feed: Callable[[bytes], None]
     """Writer of a piece of the body, for the upstream connection to call."""
-    _stream: ResponseWriter | None = None
-    """Writer of the body while it arrives from the upstream."""
-    _batch_options: BatchOptions | None = None
-    _batch: EventBatch | None = None
-    """Events that wait to be written together, on a route that gathers them."""
-    _heartbeats: Heartbeats | None = None
-    _preface = b""
-    _encoder: BodyEncoder | None = None
-    _response_body: ResponseBody | None = None
-    _look: Callable[[bytes], bytes] | None = None
-    error: GatewayError | None = None
-    """Error that broke off the body, if any."""
 
     def __init__(
         self,
@@ -74,12 +79,26 @@ class RelayedResponse(ClientResponse):
         """
         head = upstream.head
         self.status = head.status
-        if head.reason != b"OK":
-            self.reason = head.reason.decode("latin-1")
+        self.reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
+        self.keep_alive = self.made_headers = self.made_cookies = None
+        self._client = self._waiter = None
+        self.prepared = self.over = False
         self._upstream = upstream
         self._exchange = exchange
         self._dialect = dialect
         self._hide_server = hide_server
+        self._stream: ResponseWriter | None = None
+        """Writer of the body while it arrives from the upstream."""
+        self._batch: EventBatch | None = None
+        """Events that wait to be written together, on a route that gathers them."""
+        self._batch_options: BatchOptions | None = None
+        self._heartbeats: Heartbeats | None = None
+        self._preface = b""
+        self._encoder: BodyEncoder | None = None
+        self._response_body: ResponseBody | None = None
+        self._look: Callable[[bytes], bytes] | None = None
+        self.error: GatewayError | None = None
+        """Error that broke off the body, if any."""
         if head.content_length is None and not head.encoded:
             self._batch_options = batch
             if head.is_event_stream:

@@ -129,7 +129,7 @@ class ResponseBody:
                 self._continuation = continuation
         self._paused = False
         self._paused_at = 0.0
-        self._closely = self._looks_closely
+        self._closely = self._looks_closely()
         """True while something inspects the body that most streams do not have, or only until their
         first token.
         """
@@ -260,7 +260,6 @@ class ResponseBody:
         if self._exchange.trace is not None:
             self._exchange.trace.event(event, detail)
 
-    @property
     def _looks_closely(self) -> bool:
         return (
             self._first_token is not None
@@ -293,7 +292,7 @@ class ResponseBody:
         if self._first_token is not None and self._first_token.feed(data):
             self._first_token = None
             self._exchange.first_token_at = perf_counter()
-            self._closely = self._looks_closely
+            self._closely = self._looks_closely()
         if self._content is not None:
             self._content.feed(data)
         if self._continuation is not None:

@@ -29,6 +29,7 @@ from gateway.server.expiry import Expiry
 from gateway.server.turns import Turns
 from gateway.server.whole import whole_response
 
+_COMPLETE = EndReason.COMPLETE
 _LAST_REQUEST_S = 0.5
 """Seconds until an idle connection is closed when the gateway drains."""
 
@@ -38,6 +39,7 @@ class AnsweringRules(ClosingRules, Protocol):
 
     draining: bool
     cutting: bool
+    keepalive_s: float
     turns: Turns
     streams: int
     """Number of response bodies being sent."""
@@ -174,7 +176,9 @@ class AnsweringConnection(ClosingConnection):
         exchange = request.exchange
         try:
             # An instance check of aiohttp's abstract class takes longer than a look at the type.
-            if type(response) is RelayedResponse or isinstance(response, ClientResponse):
+            if type(response) is RelayedResponse and not response.prepared:
+                response.start(request)
+            elif isinstance(response, ClientResponse):
                 if not response.prepared:
                     if not response.completes_head:
                         self._complete_head(response, exchange)
@@ -237,15 +241,17 @@ class AnsweringConnection(ClosingConnection):
             keep = not (self._last or exchange.must_close) and (
                 body is EMPTY_PAYLOAD or body.is_eof()
             )
-        self._leave(request, EndReason.COMPLETE)
+        self._leave(request, _COMPLETE)
         if not keep:
             self._finish()
             return
         if self._once:
             self._expect_the_last()
         else:
-            options = self._listener.options
-            patience_s = options.header_timeout if self._head_bytes else options.keepalive
+            listener = self._listener
+            patience_s = listener.keepalive_s
+            if self._head_bytes:
+                patience_s = listener.options.header_timeout
             self._deadline.move(self.loop.time() + patience_s)
         # Begin a request that has already arrived, after other connections had their turn.
         if self._queue:

@@ -35,6 +35,10 @@ class Listener:
         self.options = options
         self.head_caps = HeadCaps(options.header_bytes, options.header_count)
         """Caps on the heads of requests, for the parser."""
+        self.keepalive_s = options.keepalive
+        """Seconds for which a connection may be idle. A setting of a model is found by a slow
+        path.
+        """
         self.known_heads = KnownHeads()
         self.logger = logger
         self.overload = runtime.overload
@@ -62,6 +66,7 @@ class Listener:
         self.runtime = runtime
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
+        self.keepalive_s = self.options.keepalive
         self.known_heads = KnownHeads()
 
     def __call__(self) -> Connection:

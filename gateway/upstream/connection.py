@@ -63,6 +63,11 @@ class ConnectionState(Enum):
     CLOSED = "closed"
 
 
+# A member of an enum is found by a slow path.
+_NEW, _ACTIVE = ConnectionState.NEW, ConnectionState.ACTIVE
+_IDLE, _CLOSED = ConnectionState.IDLE, ConnectionState.CLOSED
+
+
 class UpstreamConnection(asyncio.BufferedProtocol):
     """A connection that `EndpointPool` opened. It reports to it by `on_idle` and `on_closed`."""
 
@@ -148,7 +153,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._on_idle = on_idle
         self._on_closed = on_closed
         self.transport: asyncio.Transport | None = None
-        self.state = ConnectionState.NEW
+        self.state = _NEW
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
         self.on_body: Callable[[bytes], None] = self._parts.append
@@ -213,7 +218,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         request is complete. `reader` fails with an UpstreamError, or the error passed to `fail`.
         """
         assert self.transport is not None
-        self.state = ConnectionState.ACTIVE
+        self.state = _ACTIVE
         self._reader = reader
         self._head_only = head_only
         self._head_bytes = self._idle_bytes = 0
@@ -242,12 +247,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def body_sent(self, first_byte_s: float) -> None:
         """Mark the request as complete, and start the first-byte timer."""
         self._request_sent = True
-        if self.state is ConnectionState.ACTIVE and self._response is None:
+        if self.state is _ACTIVE and self._response is None:
             self._deadline.move(self._loop.time() + first_byte_s)
 
     async def drain(self) -> None:
         """Wait until the write buffer has room again."""
-        if self._written_paused and self.state is ConnectionState.ACTIVE:
+        if self._written_paused and self.state is _ACTIVE:
             self._drained = self._loop.create_future()
             try:
                 await self._drained
@@ -268,7 +273,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def hang_up(self, data: bytes) -> None:
         """Write the last data of a tunnel, and close when it is sent, or after 1 s."""
         transport = self.transport
-        if self.state is not ConnectionState.ACTIVE or transport is None:
+        if self.state is not _ACTIVE or transport is None:
             return
         self.transport = None
         transport.write(data)
@@ -600,7 +605,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error, unless it has ended. Its reader receives the error."""
-        if self.state is not ConnectionState.ACTIVE:
+        if self.state is not _ACTIVE:
             return
         response, reader = self._response, self._reader
         self._close(keep_response=True)
@@ -610,9 +615,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             reader.failed(error)
 
     def _close(self, *, keep_response: bool = False) -> None:
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return
-        self.state = ConnectionState.CLOSED
+        self.state = _CLOSED
         self._deadline.close()
         # They refer back to the connection.
         del self._parser, self._full_parser, self._lean_parser
@@ -628,10 +633,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._response = None
         self._on_closed(self)
 
-    @property
     def is_usable(self) -> bool:
-        """True if this idle connection can carry a request: it is open, and nothing has arrived on
-        it, neither data nor the end of the stream.
+        """Tell whether this idle connection can carry a request: it is open, and nothing has
+        arrived on it, neither data nor the end of the stream.
 
         This asks the kernel. The event loop may not yet have read data that followed the last
         response, and data read after the next request is sent would be taken for its response.
@@ -639,15 +643,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return False
-        if self._unread is None:
-            self._unread = unread_check(transport.get_extra_info("socket").fileno())
-        return not self._unread()
+        unread = self._unread
+        if unread is None:
+            unread = self._unread = unread_check(transport.get_extra_info("socket").fileno())
+        return not unread()
 
     def stand_by(self) -> None:
         """Make the connection idle: its exchange has ended, or it was opened ahead."""
-        self.state = ConnectionState.IDLE
+        self.state = _IDLE
         self._deadline.move(self._loop.time() + self._keepalive_s)
-        self._on_idle(self)
+        on_idle = self._on_idle
+        on_idle(self)
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -684,7 +690,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._unparsed:
             received, self._unparsed = self._unparsed, b""
             self._parse(memoryview(received))
-        if self.state is not ConnectionState.ACTIVE:
+        if self.state is not _ACTIVE:
             self._close()
             return
         response = self._response
@@ -707,7 +713,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- time ----------------------------------------------------------------------------
 
     def _on_deadline(self) -> None:
-        if self.state is ConnectionState.IDLE:
+        if self.state is _IDLE:
             self._close()
         elif self._response is not None:
             self.fail(UpstreamIdleTimeout(f"silent for {self._idle_s} s"))

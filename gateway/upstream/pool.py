@@ -79,7 +79,7 @@ class EndpointPool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_usable:
+            if connection.is_usable():
                 return connection
             connection.close()
         return None

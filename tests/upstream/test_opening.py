@@ -55,7 +55,7 @@ async def test_the_taker_gets_the_connection_once(pool: EndpointPool) -> None:
     assert isinstance(connection, UpstreamConnection)
     assert connection.transport is not None
     opening.cancel()  # too late
-    assert connection.is_usable
+    assert connection.is_usable()
     assert pool.open == 1
     connection.close()
 
