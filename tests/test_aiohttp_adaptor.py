@@ -10,7 +10,8 @@ import ast
 import asyncio
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -33,10 +34,21 @@ def post(length: int) -> bytes:
 # -- one file uses them ----------------------------------------------------------------------------
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        if path.name != "aiohttp_adaptor.py":
-            yield path.relative_to(SOURCE), ast.parse(path.read_text())
+Sources = Sequence[tuple[Path, ast.Module]]
+
+
+def paths() -> Iterator[Path]:
+    """Every file but the adaptor."""
+    return (path for path in sorted(SOURCE.rglob("*.py")) if path.name != "aiohttp_adaptor.py")
+
+
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    """The files that name aiohttp, parsed once for all tests."""
+    texts = ((path, path.read_text()) for path in paths())
+    return [
+        (path.relative_to(SOURCE), ast.parse(text)) for path, text in texts if "aiohttp" in text
+    ]
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -60,6 +72,7 @@ def _is_module(name: str) -> bool:
     return True
 
 
+@cache
 def private_names(kind: type) -> set[str]:
     """The private attributes that a class of aiohttp has, or sets on its objects."""
     names = set(vars(kind))
@@ -79,17 +92,17 @@ def _is_of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
     )
 
 
-def test_only_the_adaptor_imports_undocumented_modules() -> None:
+def test_only_the_adaptor_imports_undocumented_modules(sources: Sources) -> None:
     found = {
         (str(path), name)
-        for path, tree in sources()
+        for path, tree in sources
         for name in imported(tree)
         if name.split(".")[0] == "aiohttp" and name not in PUBLIC
     }
     assert found == set()
 
 
-def test_only_the_adaptor_looks_into_objects_of_aiohttp() -> None:
+def test_only_the_adaptor_looks_into_objects_of_aiohttp(sources: Sources) -> None:
     looked_into = (web.RequestHandler, web.BaseRequest, StreamReader, web.Server, web.AppRunner)
     names = set().union(
         *(
@@ -101,7 +114,7 @@ def test_only_the_adaptor_looks_into_objects_of_aiohttp() -> None:
     )
     found = {
         (str(path), ast.unparse(node))
-        for path, tree in sources()
+        for path, tree in sources
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in names
@@ -117,7 +130,7 @@ def _concerns_aiohttp(tree: ast.Module) -> bool:
 
 def subclasses() -> Iterator[tuple[Path, type]]:
     """The gateway's classes that inherit from one of aiohttp."""
-    for path, _ in sources():
+    for path in (one.relative_to(SOURCE) for one in paths()):
         if path.name == "__main__.py":
             continue
         module = importlib.import_module("gateway." + str(path)[:-3].replace("/", "."))

@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
+@cache
 def recorded() -> dict[str, set[str]]:
     """What recording rules make, with its labels."""
     return {one["record"]: grouped(one["expr"]) for one in rules() if "record" in one}
