@@ -79,6 +79,11 @@ class Told:
         one event and the output in another, or a running total in each. But `message_start` is
         replaced by any later number.
         """
+        if not holder and not self._numbers and plain(usage) is not None:
+            self._numbers = {**usage}
+            self.heard += 1
+            self.final = True
+            return
         numbers = self._begun if holder == "message" else self._numbers
         heard = False
         for name, value in usage.items():

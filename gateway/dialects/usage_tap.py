@@ -223,25 +223,28 @@ class UsageTap:
             self._events += data.startswith(b"data:") + data.count(b"\ndata:")
         else:
             self._events += data.count(b"\n")
-        if last_report(data) >= 0:
-            self._hear(data, ends[0])
+        if (at := last_report(data)) >= 0:
+            self._hear(data, ends[0], at)
 
-    def _hear(self, data: bytes, end: bytes) -> None:
-        """Parse the newest event that reports usage, and the first, which may hold more numbers."""
+    def _hear(self, data: bytes, end: bytes, at: int) -> None:
+        """Parse the newest event that reports usage, by its key at index `at`, and the first, which
+        may hold more numbers.
+        """
         if end == _EVENT_ENDS[0] and b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            at = last_report(data)
         told = self._report()
         before = told.heard
-        events = data.split(end)
-        start = len(data) + len(end)
-        for event in reversed(events):
-            start -= len(event) + len(end)
-            if last_report(event) >= 0:
-                hear(event, told, complete=True)
-                if told.heard > before:
-                    break
-        if not before and last_report(data, start) >= 0:
-            first = next(event for event in events if last_report(event) >= 0)
+        start = 0
+        while at >= 0:
+            begun, ended = data.rfind(end, 0, at), data.find(end, at)
+            start = begun + len(end) if begun >= 0 else 0
+            hear(data[start:ended] if ended >= 0 else data[start:], told, complete=True)
+            if told.heard > before:
+                break
+            at = last_report(data, start)
+        if start and not before and last_report(data, start) >= 0:
+            first = next(event for event in data.split(end) if last_report(event) >= 0)
             hear(first, told, complete=True)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
