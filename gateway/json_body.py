@@ -140,6 +140,8 @@ class JsonBody:
         """
         self.model = model
         """Top-level `model`."""
+        self.streams = document.get("stream") is True
+        """True if the request asks for a stream."""
         self._plain = plain
         """Result of `is_plain`."""
 
@@ -149,11 +151,6 @@ class JsonBody:
         if self._estimate is None:
             self._estimate = estimate(self.document, len(self.raw))
         return self._estimate
-
-    @property
-    def streams(self) -> bool:
-        """True if the request asks for a stream."""
-        return self.document.get("stream") is True
 
     @property
     def also_named(self) -> tuple[str, ...]:

@@ -43,16 +43,23 @@ class Media(NamedTuple):
     tokens: int
 
 
-_NO_MEDIA = Media(0, 0)
+NO_MEDIA = Media(0, 0)
 _MAY_HOLD_MEDIA = frozenset(
     {"content", "image", "images", "input", "output", "source", "system", "type"}
 )
 """Members of a request, besides its messages, that may hold media."""
 
 
-def _are_texts(messages: Any) -> bool:
-    """Tell whether these are messages of text only, as most are. A cheap check of a few."""
-    if type(messages) is not list or len(messages) > _MOST_TEXTS:
+def is_text(document: Mapping[str, Any]) -> bool:
+    """Tell whether a request surely has no media: its messages are a few of text only, as in most.
+    A cheap check; False says nothing.
+    """
+    messages = document.get("messages")
+    if (
+        type(messages) is not list
+        or len(messages) > _MOST_TEXTS
+        or not _MAY_HOLD_MEDIA.isdisjoint(document)
+    ):
         return False
     for message in messages:
         if type(message) is not dict or len(message) != 2:
@@ -64,8 +71,6 @@ def _are_texts(messages: Any) -> bool:
 
 def media(document: Mapping[str, Any]) -> Media:
     """Return the media in the messages of a request in OpenAI's, Anthropic's or Ollama's form."""
-    if _MAY_HOLD_MEDIA.isdisjoint(document) and _are_texts(document.get("messages")):
-        return _NO_MEDIA
     chars = tokens = 0
     left = _MOST_PARTS
     for part in _parts(document):
@@ -95,7 +100,7 @@ def modalities(document: Mapping[str, Any]) -> frozenset[str]:
     """Return the kinds of media in the messages of a request: image, audio, video and file. Text is
     not listed.
     """
-    if _MAY_HOLD_MEDIA.isdisjoint(document) and _are_texts(document.get("messages")):
+    if is_text(document):
         return frozenset()
     found: set[str] = set()
     for part in _parts(document):

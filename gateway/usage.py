@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.media import media
+from gateway.media import NO_MEDIA, is_text, media
 
 _BYTES_PER_TOKEN = 4
 """Bytes of English text a token, roughly. The actual usage corrects the estimate."""
@@ -30,6 +30,7 @@ _INNER_MAXIMA = (
     ("parameters", "max_new_tokens"),  # TGI
     ("sampling_params", "max_new_tokens"),  # SGLang
 )
+_HOLD_MAXIMA = frozenset({*_MAXIMA, *(holder for holder, _ in _INNER_MAXIMA)})
 
 
 @dataclass(slots=True)
@@ -98,16 +99,16 @@ def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
         return Estimate(0, 0)
     if not document:
         return Estimate(size_bytes // _BYTES_PER_AUDIO_TOKEN + 1, None)
-    chars, tokens = media(document)
+    chars, tokens = NO_MEDIA if is_text(document) else media(document)
     input_ = max(0, size_bytes - chars) // _BYTES_PER_TOKEN + 1 + tokens
-    most = 0
-    for name in _MAXIMA:
-        if name in document:
-            most = max(most, _whole(document[name]))
-    for holder, name in _INNER_MAXIMA:
-        if holder in document and isinstance(inner := document[holder], dict):
-            most = max(most, _whole(inner.get(name)))
-    answers = 1
+    most, answers = 0, 1
+    if not _HOLD_MAXIMA.isdisjoint(document):
+        for name in _MAXIMA:
+            if name in document:
+                most = max(most, _whole(document[name]))
+        for holder, name in _INNER_MAXIMA:
+            if holder in document and isinstance(inner := document[holder], dict):
+                most = max(most, _whole(inner.get(name)))
     if "n" in document or "best_of" in document:
         answers = max(1, _whole(document.get("n")), _whole(document.get("best_of")))
     prompt = document.get("prompt")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gateway.dialects import DIALECTS
 
 _PATHS = tuple(dialect.paths for dialect in DIALECTS.values())
+_REMEMBERED = 256
+"""Paths whose kind is remembered."""
 _SAFE = ("GET", "HEAD", "DELETE")
 _OPERATIONS = {end: name for paths in _PATHS for end, name in paths.operations.items()}
 OPERATION_PATHS = tuple(_OPERATIONS)
@@ -33,6 +36,7 @@ def operation(path: str) -> str | None:
     return next((name for end, name in _OPERATIONS.items() if path.endswith(end)), None)
 
 
+@lru_cache(_REMEMBERED)
 def generates(method: str, path: str) -> bool:
     """True if the request makes a model generate output, judged by method and path."""
     path = path.rstrip("/")
@@ -50,6 +54,7 @@ def fetches(method: str, path: str, *, stream: bool) -> bool:
     return method in _SAFE and not (stream and "/responses/" not in path)
 
 
+@lru_cache(_REMEMBERED)
 def answers_text(path: str) -> bool:
     """True if responses at this path are text, so that their length indicates their tokens."""
     return not path.rstrip("/").endswith(_WITHOUT_TEXT)

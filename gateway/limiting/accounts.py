@@ -23,6 +23,7 @@ class Account:
         "_parts",
         "amounts",
         "has_lasting_keys",
+        "holds_slots",
         "is_metered",
         "modes",
         "noted",
@@ -44,28 +45,29 @@ class Account:
         self.has_lasting_keys = not any(amount.period for amount in self.amounts)
         """True if no key changes with a calendar period."""
         self.noted = -1
-        """Number of evictions that `Seen` had made when it recorded the keys."""
+        """`Seen.evictions` when the keys were recorded; -1 if they have to be recorded."""
         self.warned = tuple(
             place for place, rule in enumerate(self.rules) if rule.warn_at is not None
         )
         """Places of the rules that have a soft limit."""
         self._fields: HeaderFields | None = None
-        keys = [rule.key_of(caller) for rule in rules]
-        self._parts = tuple(zip(self.rules, keys, self.amounts, strict=True))
-        self._fixed: list[Demand] | None = None
-        """Demands of every request, if nothing in them depends on the request."""
+        self._parts = tuple(
+            (rule, rule.key_of(caller), amount, rule.fixed_demand(caller))
+            for rule, amount in zip(self.rules, self.amounts, strict=True)
+        )
+        """Each rule with its key, its amount, and its demand if that is the same for all requests."""
+        self.holds_slots = any(rule.unit is Unit.CONCURRENCY for rule in rules)
         self.settles = any(rule.unit is not Unit.REQUESTS for rule in rules)
         """True if there is something to correct or to release when a request ends."""
-        if not self.settles:
-            self._fixed = [rule.demand_of_one(key, amount) for rule, key, amount in self._parts]
 
     def demands(self, request: Limited, asked: Usage) -> list[Demand]:
         """Return the demands of a request, one for each rule, in a list of its own. `asked` is the
         usage that it may reach.
         """
-        if self._fixed is not None:
-            return self._fixed.copy()
-        return [rule.demand_on(key, amount, request, asked) for rule, key, amount in self._parts]
+        return [
+            fixed or rule.demand_on(key, amount, request, asked)
+            for rule, key, amount, fixed in self._parts
+        ]
 
     @property
     def fields(self) -> HeaderFields:

@@ -57,7 +57,10 @@ class GuardedStore:
         """
         self._store = store
         self._local = local
-        self._is_local = store is local
+        self.post: Callable[[Sequence[Demand]], None] = local.post if store is local else self._post
+        """Send corrections, renewals or releases to the place where their demands were counted.
+        What the store has counted gives no credit in this process, and vice versa. Does not wait.
+        """
         self._now = now
         self._report = report
         self._pause_s = _FIRST_PAUSE_S
@@ -112,13 +115,7 @@ class GuardedStore:
                 return (await self._store.decide(demands)).levels
         return self._local.decide_now(demands).levels
 
-    def post(self, demands: Sequence[Demand]) -> None:
-        """Send corrections, renewals or releases to the place where their demands were counted.
-        What the store has counted gives no credit in this process, and vice versa. Does not wait.
-        """
-        if self._is_local:
-            self._local.post(demands)
-            return
+    def _post(self, demands: Sequence[Demand]) -> None:
         theirs = [demand for demand in demands if demand.counted is Counted.STORE]
         if theirs:
             self._store.post(theirs)

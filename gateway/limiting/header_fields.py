@@ -24,9 +24,12 @@ _OPENAI = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}
 class HeaderFields:
     """Header fields of one caller's limits. What does not change with use is made once."""
 
-    __slots__ = ("_openai", "_template")
+    __slots__ = ("_amounts", "_joined", "_openai", "_rules", "_template")
 
     def __init__(self, rules: Sequence[Rule], amounts: Sequence[Amount]) -> None:
+        self._rules, self._amounts = rules, amounts
+        self._joined: tuple[HeaderFields, HeaderFields] | None = None
+        """Other fields, and the result of `behind` for them."""
         policies = ", ".join(map(_policy, rules, amounts))
         states = ", ".join([f'"{rule.name}";r=%d;t=%d' for rule in rules])
         template = f"RateLimit-Policy: {policies}\r\nRateLimit: {states}\r\n"
@@ -43,6 +46,13 @@ class HeaderFields:
         self._template = template.encode()
         quotas = [int(amount.size) for amount in amounts]
         self._openai = [(found[0], found[1:], quotas) for found in places.values()]
+
+    def behind(self, first: HeaderFields) -> HeaderFields:
+        """Return the fields of the limits of `first` and of these."""
+        if self._joined is None or self._joined[0] is not first:
+            rules = (*first._rules, *self._rules)
+            self._joined = first, HeaderFields(rules, (*first._amounts, *self._amounts))
+        return self._joined[1]
 
     def lines(self, levels: Sequence[Level]) -> bytes:
         """Return the lines for the levels of a decision, one level for each rule."""

@@ -55,15 +55,15 @@ class Ledger(Protocol):
 
 def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdict:
     """Meet all demands, or none of them, and return the decision."""
-    # Every request runs this for each of its limits, so buckets are judged without another call.
+    # Every request runs this for each of its limits, so buckets and slots are judged without another
+    # call.
     levels: list[Level] = []
     refused: int | None = None
-    taken = 0
     full_at_of, after = ledger.full_at, 0.0
     for demand in demands:
         admitted = True
-        if demand.kind is _TAKE:
-            taken += 1
+        kind = demand.kind
+        if kind is _TAKE:
             size, amount, per_s = demand.size, demand.amount, demand.per_s
             depth_s = size / per_s
             full_at = full_at_of(demand.key)
@@ -82,6 +82,13 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
                 wait_s = after - now
                 left_s = depth_s - wait_s
             level = Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
+        elif kind is _LEASE:
+            left = demand.size - ledger.held(demand.key, now) - demand.amount
+            if left < 0.0:
+                admitted = False
+                level = Level(0, max(0.0, ledger.first_expiry(demand.key, now) - now))
+            else:
+                level = Level(int(left), 0.0)
         else:
             admitted, level = _judge(ledger, demand, now)
         if not admitted and (refused is None or level.wait_s > levels[refused].wait_s):
@@ -89,7 +96,7 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
         levels.append(level)
     if refused is not None:
         pass
-    elif taken == 1 == len(levels):
+    elif len(levels) == 1 and kind is _TAKE:
         if amount:
             ledger.set_full_at(demand.key, after)
     else:
@@ -121,14 +128,8 @@ def execute(ledger: Ledger, demands: Sequence[Demand], now: float) -> None:
 
 
 def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
-    """Decide on a demand that is not for a bucket."""
-    kind = demand.kind
-    if kind is _LEASE:
-        left = demand.size - ledger.held(demand.key, now) - demand.amount
-        if left < 0:
-            return False, Level(0, max(0.0, ledger.first_expiry(demand.key, now) - now))
-        return True, Level(int(left), 0.0)
-    if kind is _SPEND:
+    """Decide on a demand that is neither for a bucket nor for a slot."""
+    if demand.kind is _SPEND:
         balance = demand.size - ledger.spent(demand.key)
         if balance <= 0 or demand.amount > balance:
             return False, Level(math.floor(max(0.0, balance)), demand.ttl_s)

@@ -148,25 +148,29 @@ class Rule:
         """Return the same demand. `key` and `amount` are those of its caller."""
         unit = self.unit
         if unit is _REQUESTS:
-            return self.demand_of_one(key, amount)
+            return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
         if unit is _TOKENS:
-            return Demand(_TAKE, key, float(asked.total), amount.size, amount.per_s)
+            tokens = float(asked.input + asked.output)
+            return Demand(_TAKE, key, tokens, amount.size, amount.per_s)
         if unit is _CONCURRENCY:
             return Demand(_LEASE, key, 1.0, amount.size, 0.0, LEASE_TTL_S, _holders.next())
         name, left_s = self._calendar.current(amount.period, time.time())
         cost = self.cost(request, asked)
         return Demand(_SPEND, f"{key}:{name}", cost, amount.size, 0.0, left_s)
 
-    def demand_of_one(self, key: str, amount: Amount) -> Demand:
-        """Return the demand of any request on a limit that counts requests."""
-        return Demand(_TAKE, key, 1.0, amount.size, amount.per_s)
+    def fixed_demand(self, caller: Caller) -> Demand | None:
+        """Return the demand of every request of a caller, if the limit counts requests."""
+        if self.unit is not _REQUESTS:
+            return None
+        amount = self.amount_for(caller)
+        return Demand(_TAKE, self.key_of(caller), 1.0, amount.size, amount.per_s)
 
     def cost(self, request: Limited, usage: Usage) -> float:
         """Return the cost of usage in the rule's unit."""
         if self.unit is _BUDGET_MONEY:
             price = price_at(self.prices, request.served or request.model or "", request.upstream)
             return price.of(usage) if price is not None else 0.0
-        return float(usage.total)
+        return float(usage.input + usage.output)
 
     def _identity(self, caller: Caller) -> str:
         if len(self.key) == 1:

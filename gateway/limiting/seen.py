@@ -56,7 +56,10 @@ class Seen:
 
     def __init__(self) -> None:
         self._keys: dict[str, SeenKey] = {}
-        self._evictions = 0
+        self.evictions = 0
+        """Number of keys that were dropped. An account whose keys were recorded, and none dropped
+        since, has nothing to record.
+        """
         self.refusals: deque[Refusal] = deque(maxlen=_REFUSALS_CAP)
         """Latest refusals, the newest last."""
 
@@ -73,13 +76,10 @@ class Seen:
                 self._add(rule, demand, request)
 
     def note_account(self, account: Account, demands: Sequence[Demand], request: Limited) -> None:
-        """Record the keys of a request. Called for every request; an account whose keys were
-        recorded, and not evicted since, costs one comparison.
-        """
-        if account.noted != self._evictions:
-            self.note(account.rules, demands, request)
-            if account.has_lasting_keys:
-                account.noted = self._evictions
+        """Record the keys of a request, unless `account.noted` equals `evictions`."""
+        self.note(account.rules, demands, request)
+        if account.has_lasting_keys:
+            account.noted = self.evictions
 
     def refuse(self, rule: Rule, demand: Demand, wait_s: float, request: Limited) -> None:
         """Record a request that exceeded a limit."""
@@ -107,10 +107,10 @@ class Seen:
         # A key in use that is evicted is added again by its next request.
         old = self._keys.pop(demand.key, None)
         if old is not None:
-            self._evictions += 1
+            self.evictions += 1
         while len(self._keys) >= _KEYS_CAP:
             del self._keys[next(iter(self._keys))]
-            self._evictions += 1
+            self.evictions += 1
         parts = tuple(part(request)[:128] for part in rule.key)
         new = SeenKey(rule, parts, replace(demand, amount=0.0, holder=""))
         if old is not None:

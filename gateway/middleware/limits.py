@@ -19,7 +19,6 @@ from gateway.limiting.accounts import Account, Accounts
 from gateway.limiting.decision import Decision, Taken
 from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
-from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
@@ -48,7 +47,8 @@ class HeadLimits:
         """Check the limits that need no body, unless the body is here or that was done. Raise
         RateLimited or LimitsUnavailable.
         """
-        if request.body_exists and self._is_due(request):
+        # A body that has arrived whole with a known head is small.
+        if request.arrived is None and request.body_exists and self._is_due(request):
             return self._limits.on_head(request.exchange)
         return None
 
@@ -190,8 +190,16 @@ class RequestLimits:
         """Read the usage of the response, and ask for it if the client does not."""
         if exchange.tap is None:
             exchange.tap = UsageTap()
-        if self._asks_usage and exchange.path.endswith("/completions"):
-            _ask_for_usage(exchange)
+        parsed = exchange.json
+        if (
+            self._asks_usage
+            and parsed is not None
+            and parsed.streams
+            and exchange.path.endswith("/completions")
+            and parsed.ask_for_usage()
+        ):
+            exchange.rewritten()
+            exchange.filter = UsageFilter()
 
     def _take_over(self, exchange: Exchange, account: Account, taken: Sequence[Taken]) -> None:
         """Take over what the request of an unfinished answer took: nothing is taken again, its
@@ -216,7 +224,8 @@ class RequestLimits:
         waited for, if the store cannot tell at once. Raise RateLimited or LimitsUnavailable.
         """
         demands = account.demands(exchange, asked)
-        self._seen.note_account(account, demands, exchange)
+        if account.noted != self._seen.evictions:
+            self._seen.note_account(account, demands, exchange)
         trace = exchange.trace
         try:
             verdict = self._store.decide_now(demands, account.modes)
@@ -261,7 +270,7 @@ class RequestLimits:
         if before is not None:
             if verdict.refused is not None:
                 before = self._give_back(before)
-            exchange.decided = _joined(before, exchange.decided, exchange)
+            exchange.decided = _joined(before, exchange.decided)
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
             self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
@@ -270,7 +279,7 @@ class RequestLimits:
             warning = self._soft.check(account.warned, rules, demands, verdict)
             if warning is not None:
                 exchange.response_headers.append((HEADER, warning))
-        if account.settles:
+        if account.holds_slots:
             for demand in demands:
                 if demand.kind is _LEASE:
                     self._leases.keep(demand)
@@ -337,7 +346,7 @@ class SessionMeter:
         return _refused(self._rules[verdict.refused], verdict.levels[verdict.refused].wait_s)
 
 
-def _joined(head: Decision, body: Decision, exchange: Exchange) -> Decision:
+def _joined(head: Decision, body: Decision) -> Decision:
     """Merge the decisions of both phases, for metrics and headers."""
     rules = (*head.rules, *body.rules)
     refused = body.verdict.refused
@@ -348,18 +357,9 @@ def _joined(head: Decision, body: Decision, exchange: Exchange) -> Decision:
             (*head.verdict.levels, *body.verdict.levels),
             None if refused is None else len(head.rules) + refused,
         ),
-        None
-        if body.fields is None
-        else HeaderFields(rules, [rule.amount_for(exchange) for rule in rules]),
+        None if head.fields is None or body.fields is None else body.fields.behind(head.fields),
     )
 
 
 def _refused(rule: Rule, wait_s: float) -> RateLimited:
     return RateLimited(rule.name, max(1, math.ceil(wait_s)), rule.told)
-
-
-def _ask_for_usage(exchange: Exchange) -> None:
-    parsed = exchange.json
-    if parsed is not None and parsed.ask_for_usage():
-        exchange.rewritten()
-        exchange.filter = UsageFilter()

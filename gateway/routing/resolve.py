@@ -138,7 +138,7 @@ class Resolve:
         if body is None or len(body) > json_body.ALWAYS_LIGHT_BYTES:
             return self._read(request)
         parsed: JsonBody | RequestError | None = None
-        if _may_be_json(request, body):
+        if body.startswith(b"{") or _may_be_json(request, body):
             try:
                 parsed = exchange.json or json_body.read(body)
             except RequestError as exc:
