@@ -55,7 +55,7 @@ class Account:
             (rule, rule.key_of(caller), amount, rule.fixed_demand(caller))
             for rule, amount in zip(self.rules, self.amounts, strict=True)
         )
-        """Each rule with its key, its amount, and its demand if that is the same for all requests."""
+        """Each rule with its key, its amount, and its demand if all requests have the same."""
         self.holds_slots = any(rule.unit is Unit.CONCURRENCY for rule in rules)
         self.settles = any(rule.unit is not Unit.REQUESTS for rule in rules)
         """True if there is something to correct or to release when a request ends."""

@@ -55,7 +55,7 @@ class Ledger(Protocol):
 
 def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdict:
     """Meet all demands, or none of them, and return the decision."""
-    # Every request runs this for each of its limits, so buckets and slots are judged without another
+    # Every request runs this for each of its limits: buckets and slots are judged without another
     # call.
     levels: list[Level] = []
     refused: int | None = None
