@@ -33,6 +33,8 @@ ELSEWHERE = {
     "proxy/attempts.py": "wire/test_retries.py",
     "request_body/reader.py": "wire/test_request_bodies.py",
     "proxy/continuation.py": "wire/test_one_ending.py",
+    "proxy/health_report.py": "wire/test_endpoint_health.py",
+    "proxy/upload.py": "wire/test_request_bodies.py",
     "proxy/forward.py": "wire/test_upstream_passing.py",
     "proxy/in_stream.py": "wire/test_early_head.py",
     "routing/model_listing.py": "wire/test_model_routing.py",

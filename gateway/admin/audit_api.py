@@ -14,13 +14,14 @@ from gateway.admin import operator_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import AuditEntry
 from gateway.admin.audit_log import AuditFilter, AuditLog
+from gateway.admin.bad_input import BadInput
 from gateway.admin.exports import as_csv, as_json_lines, download
-from gateway.admin.operation import BadQuestion, Operation, Parameter
+from gateway.admin.operation import Operation, Parameter
+from gateway.admin.record_requests import PAGE, limit_of
 from gateway.admin.request_query import check_names, moment
 from gateway.config import Config
 
-_PAGE = 100
-_LONGEST_PAGE = 1000
+_DEFAULT_PAGE = 100
 _LONGEST_EXPORT = 100_000
 _RESULTS = ("done", "refused", "failed")
 _COLUMNS = (
@@ -41,7 +42,7 @@ _PAGING = (
     Parameter(
         "limit",
         "Most entries.",
-        {"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE, "default": _PAGE},
+        {"type": "integer", "minimum": 1, "maximum": PAGE, "default": _DEFAULT_PAGE},
     ),
     Parameter("after", "Value of `next` from the previous page."),
 )
@@ -66,10 +67,8 @@ class AuditApi:
     )
     async def _page(self, request: web.Request) -> web.Response:
         wanted = audit_filter(request.query, (*_FILTERS, *_PAGING))
-        limit = request.query.get("limit", str(_PAGE))
-        if not limit.isdecimal() or not 0 < int(limit) <= _LONGEST_PAGE:
-            raise BadQuestion(f"limit: send a number from 1 to {_LONGEST_PAGE}")
-        found, more = await self.audit.find(wanted, request.query.get("after", ""), int(limit))
+        limit = limit_of(request, _DEFAULT_PAGE)
+        found, more = await self.audit.find(wanted, request.query.get("after", ""), limit)
         kept = self.config().store.location.is_shared
         return answer({"entries": [one.document for one in found], "next": more, "kept": kept})
 
@@ -103,17 +102,17 @@ class AuditApi:
         found: list[AuditEntry] = []
         after: str | None = ""
         while after is not None and len(found) < _LONGEST_EXPORT:
-            page, after = await self.audit.find(wanted, after, _LONGEST_PAGE)
+            page, after = await self.audit.find(wanted, after, PAGE)
             found += page
         return found
 
 
 def audit_filter(query: Mapping[str, str], known: tuple[Parameter, ...]) -> AuditFilter:
-    """Return the filter that a query describes. Raise BadQuestion."""
+    """Return the filter that a query describes. Raise BadInput."""
     check_names(known, query)
     result = query.get("result")
     if result is not None and result not in _RESULTS:
-        raise BadQuestion(f"result: send one of {', '.join(_RESULTS)}")
+        raise BadInput(f"result: send one of {', '.join(_RESULTS)}")
     return AuditFilter(
         query.get("who"),
         query.get("action"),

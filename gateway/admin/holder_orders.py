@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.admin.bad_input import BadInput
 from gateway.admin.holder_documents import TeamSettings, UserSettings
-from gateway.admin.key_orders import BadOrder, check_allowance, check_names, lifetime, parsed
+from gateway.admin.key_orders import check_allowance, check_names, lifetime, parsed
 from gateway.admin.record_version import version_of
 from gateway.auth import holders
 from gateway.auth.holders import TEAM_NAME, Holder, HolderKind
@@ -31,10 +32,10 @@ def ordered(
     now: datetime,
 ) -> Holder:
     """Return the team or user that an order describes, in place of the one before. Raise
-    BadOrder.
+    BadInput.
     """
     if kind == "team" and not re.fullmatch(TEAM_NAME, name):
-        raise BadOrder("name: use letters, digits, dots, hyphens and underscores, 64 at most")
+        raise BadInput("name: use letters, digits, dots, hyphens and underscores, 64 at most")
     settings = parsed(TeamSettings if kind == "team" else UserSettings, data)
     check_names(config, models=settings.models)
     fields = dict(settings)
@@ -50,7 +51,7 @@ def ordered(
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         why = first["msg"].removeprefix("Value error, ")
-        raise BadOrder(f"{'.'.join(map(str, first['loc']))}: {why}") from None
+        raise BadInput(f"{'.'.join(map(str, first['loc']))}: {why}") from None
 
 
 def document(holder: Holder) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from gateway.admin.record_requests import (
     check_version,
     limit_of,
     opened_records,
-    orders,
     storage,
 )
 from gateway.auth import holders
@@ -213,7 +212,7 @@ class HoldersApi(RecordHandlers):
         self, kind: HolderKind, name: str, change: Callable[[Holder | None], Holder]
     ) -> tuple[Holder | None, Holder]:
         """Change a team or user, and return it before and after."""
-        with storage(), orders():
+        with storage():
             async with opened(self._records) as records:
                 return await holders.edit(records, kind, name, change)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.admin.bad_input import BadInput
 from gateway.admin.key_documents import KeyChange, KeyOrder
 from gateway.admin.record_version import version_of
 from gateway.auth import stored_keys
@@ -24,12 +25,8 @@ Order = TypeVar("Order", bound=BaseModel)
 _LONGEST_S = 36_525 * 86_400.0
 
 
-class BadOrder(Exception):
-    """The order cannot be carried out. The text begins with the name of the field."""
-
-
 def parsed(kind: type[Order], data: bytes | Mapping[str, Any]) -> Order:
-    """Parse an order. Raise BadOrder."""
+    """Parse an order. Raise BadInput."""
     try:
         if isinstance(data, bytes):
             return kind.model_validate_json(data or b"{}")
@@ -37,11 +34,11 @@ def parsed(kind: type[Order], data: bytes | Mapping[str, Any]) -> Order:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise BadOrder(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise BadInput(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def made(order: KeyOrder, now: datetime) -> tuple[str, ApiKey]:
-    """Return a new key and its record. Raise BadOrder."""
+    """Return a new key and its record. Raise BadInput."""
     secret, key_id, salt, digest = generate()
     key = ApiKey(
         key_id,
@@ -64,7 +61,7 @@ def made(order: KeyOrder, now: datetime) -> tuple[str, ApiKey]:
 
 
 def changed(key: ApiKey, change: KeyChange, now: datetime) -> ApiKey:
-    """Return a key with the fields that a change sets. Raise BadOrder."""
+    """Return a key with the fields that a change sets. Raise BadInput."""
     fields: dict[str, Any] = {name: getattr(change, name) for name in change.model_fields_set}
     for name in ("models", "routes"):
         if name in fields:
@@ -78,11 +75,11 @@ def changed(key: ApiKey, change: KeyChange, now: datetime) -> ApiKey:
 
 
 def check_key(config: Config, key: ApiKey) -> None:
-    """Check that the configuration has what a key names. Raise BadOrder."""
+    """Check that the configuration has what a key names. Raise BadInput."""
     check_names(config, models=key.models, limits=key.limits, routes=key.routes)
     check_allowance(config, "allowance", key.allowance)
     if key.team is not None and not config.store.location.is_shared:
-        raise BadOrder("team: teams are kept in the store: set store.url to SQLite or a Redis")
+        raise BadInput("team: teams are kept in the store: set store.url to SQLite or a Redis")
 
 
 def check_names(
@@ -92,37 +89,37 @@ def check_names(
     limits: Iterable[str] | None = None,
     routes: Iterable[str] | None = None,
 ) -> None:
-    """Check that the configuration has these names. Raise BadOrder."""
+    """Check that the configuration has these names. Raise BadInput."""
     if not all(is_known(config, name) for name in models or ()):
-        raise BadOrder("models: the configuration does not name one of these")
+        raise BadInput("models: the configuration does not name one of these")
     for field, names, known in (
         ("limits", limits, config.limits),
         ("routes", routes, {route.name: route for route in config.routes}),
     ):
         if any(name not in known for name in names or ()):
-            raise BadOrder(f"{field}: the configuration does not name one of these")
+            raise BadInput(f"{field}: the configuration does not name one of these")
 
 
 def check_allowance(config: Config, field: str, allowance: Allowance) -> None:
-    """Check that budgets can be kept, and that some model has their currency. Raise BadOrder."""
+    """Check that budgets can be kept, and that some model has their currency. Raise BadInput."""
     if allowance.budgets and not config.store.location.is_shared:
         reason = "would be forgotten at every restart: set store.url to SQLite or a Redis"
-        raise BadOrder(f"{field}.budgets: {reason}")
+        raise BadInput(f"{field}.budgets: {reason}")
     priced = currencies(config)
     for budget in allowance.budgets:
         unit = parse_budget(budget)[1]
         if unit != "tokens" and unit not in priced:
-            raise BadOrder(f"{field}.budgets: no model has a price in this currency")
+            raise BadInput(f"{field}.budgets: no model has a price in this currency")
 
 
 def lifetime(field: str, text: str) -> timedelta:
-    """Return a duration of at most a century. Raise BadOrder."""
+    """Return a duration of at most a century. Raise BadInput."""
     try:
         seconds = parse_duration(text)
     except ValueError as exc:
-        raise BadOrder(f"{field}: {exc}") from None
+        raise BadInput(f"{field}: {exc}") from None
     if seconds > _LONGEST_S:
-        raise BadOrder(f"{field}: longer than a century; leave it out for no end")
+        raise BadInput(f"{field}: longer than a century; leave it out for no end")
     return timedelta(seconds=seconds)
 
 

@@ -13,9 +13,9 @@ from aiohttp import web
 from gateway.admin import documents, key_documents
 from gateway.admin.answer import answer
 from gateway.admin.audit import note
+from gateway.admin.bad_input import BadInput
 from gateway.admin.budgets import budgets_of
 from gateway.admin.key_orders import (
-    BadOrder,
     changed,
     check_key,
     difference,
@@ -34,7 +34,6 @@ from gateway.admin.record_requests import (
     check_version,
     limit_of,
     opened_records,
-    orders,
     storage,
 )
 from gateway.admin.usage_sums import USED_DAYS, add_usage, no_usage
@@ -119,12 +118,10 @@ class KeysApi(RecordHandlers):
         errors=_REFUSALS,
     )
     async def _create(self, request: web.Request) -> web.Response:
-        with orders():
-            order = parsed(key_documents.KeyOrder, await request.read())
-            secret, key = made(order, self.now())
+        order = parsed(key_documents.KeyOrder, await request.read())
+        secret, key = made(order, self.now())
         register = self._register(request)
-        with orders():
-            check_key(self.config(), key)
+        check_key(self.config(), key)
         await self._check_team(key.team)
         with storage():
             await register.add(key)
@@ -142,8 +139,7 @@ class KeysApi(RecordHandlers):
         errors={**_REFUSALS, 409: f"The key is revoked. {CHANGED}"},
     )
     async def _change(self, request: web.Request) -> web.Response:
-        with orders():
-            order = parsed(key_documents.KeyChange, await request.read())
+        order = parsed(key_documents.KeyChange, await request.read())
         await self._check_team(order.team)
 
         def change(old: ApiKey) -> ApiKey:
@@ -187,9 +183,8 @@ class KeysApi(RecordHandlers):
         errors={**_REFUSALS, 409: "The key is revoked, suspended or expired."},
     )
     async def _rotate(self, request: web.Request) -> web.Response:
-        with orders():
-            order = parsed(key_documents.KeyRotation, await request.read())
-            overlap = lifetime("overlap", order.overlap)
+        order = parsed(key_documents.KeyRotation, await request.read())
+        overlap = lifetime("overlap", order.overlap)
         register, now = self._register(request), self.now()
         made: list[tuple[str, ApiKey]] = []
 
@@ -229,11 +224,11 @@ class KeysApi(RecordHandlers):
         return register_of(self.config(), request.query.get("provider"))
 
     async def _check_team(self, name: str | None) -> None:
-        """Check that there is a team, if one is named. Raise HTTPBadRequest."""
-        if name is not None and self.config().store.location.is_shared:
-            with orders():
-                if not await has_team(self.config(), name):
-                    raise BadOrder("team: there is no such team")
+        """Check that there is a team, if one is named. Raise BadInput."""
+        if name is None or not self.config().store.location.is_shared:
+            return
+        if not await has_team(self.config(), name):
+            raise BadInput("team: there is no such team")
 
     async def _set_suspended(
         self, request: web.Request, since: datetime | None, event: str
@@ -250,7 +245,7 @@ class KeysApi(RecordHandlers):
     ) -> web.Response:
         """Change a key, and write the audit line if it is not as it was."""
         register = self._register(request)
-        with storage(), orders():
+        with storage():
             found = await register.edit(request.match_info["id"], lambda key: [change(key)])
         old, new = _existing(found)
         if new != old:

@@ -14,16 +14,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.admin.answer import answer
+from gateway.admin.bad_input import BadInput
 from gateway.admin.feed import Source
 from gateway.store.records import StoreUnavailable
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _ATTRIBUTE = "__operation__"
-
-
-class BadQuestion(ValueError):
-    """A query parameter is invalid. The text says which, and what is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class Operation:
     """True if the handler is a source: it takes no request, and returns the document itself."""
     select: Callable[[Any, Mapping[str, str]], Any] | None = None
     """Function that returns the part of a source's document that a query asks for; None for a
-    source without parameters. It may raise BadQuestion.
+    source without parameters. It may raise BadInput.
     """
 
     def __call__(self, handler: _Handler) -> _Handler:
@@ -107,7 +104,7 @@ def _handler(one: Operation, method: Any) -> Handler:
                 return response
             document = await method()
             return answer(one.select(document, request.query) if one.select else document)
-        except BadQuestion as exc:
+        except BadInput as exc:
             return answer({"error": str(exc)}, 400)
         except StoreUnavailable as exc:
             return answer({"error": f"the store does not answer: {exc}"}, 503)

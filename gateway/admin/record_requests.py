@@ -1,4 +1,4 @@
-"""Parts of the handlers of keys, teams and users: pages, versions, errors of orders and store."""
+"""Parts of the handlers of keys, teams and users: pages, versions, errors of the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from gateway.admin.key_orders import BadOrder
+from gateway.admin.bad_input import BadInput
 from gateway.admin.operation import Parameter
 from gateway.admin.record_version import ABSENT, version_of
 from gateway.auth.key_file import BadKeyFile
@@ -40,11 +40,11 @@ class RecordHandlers:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def limit_of(request: web.Request) -> int:
-    """Return the number of entries that a request asks for. Raise HTTPBadRequest."""
-    limit = request.query.get("limit", str(PAGE))
+def limit_of(request: web.Request, default: int = PAGE) -> int:
+    """Return the number of entries that a request asks for. Raise BadInput."""
+    limit = request.query.get("limit", str(default))
     if not (limit.isascii() and limit.isdecimal()) or not 0 < int(limit) <= PAGE:
-        raise web.HTTPBadRequest(reason=f"limit: send a number from 1 to {PAGE}")
+        raise BadInput(f"limit: send a number from 1 to {PAGE}")
     return int(limit)
 
 
@@ -55,15 +55,6 @@ def check_version(request: web.Request, record: bytes | None) -> None:
         if request.query["version"] == ABSENT:
             reason = "there is one of this name already"
         raise web.HTTPConflict(reason=reason)
-
-
-@contextmanager
-def orders() -> Iterator[None]:
-    """Turn BadOrder into HTTPBadRequest."""
-    try:
-        yield
-    except BadOrder as exc:
-        raise web.HTTPBadRequest(reason=str(exc)) from None
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from gateway.admin.operation import BadQuestion, Parameter
+from gateway.admin.bad_input import BadInput
+from gateway.admin.operation import Parameter
 from gateway.config.units import parse_duration
 from gateway.proxy.progress import Progress
 from gateway.telemetry.traces.reader import Sort, Wanted
@@ -81,7 +82,7 @@ _EQUAL = ("route", "subject", "upstream", "state", "stream")
 
 
 def wanted_by(query: Mapping[str, str]) -> Wanted:
-    """Parse the parameters of a query. Raise BadQuestion."""
+    """Parse the parameters of a query. Raise BadInput."""
     check_names((*FILTERS, *PAGING), query)
     identity, status, page = query.get("id"), query.get("status"), query.get("before")
     for name, value, pattern in (
@@ -90,15 +91,15 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
         ("before", page, _PAGE),
     ):
         if value is not None and not pattern.fullmatch(value):
-            raise BadQuestion(f"{name}: '{value[:40]}' cannot be one")
+            raise BadInput(f"{name}: '{value[:40]}' cannot be one")
     limit = query.get("limit", "50")
     sort, ascending = query.get("sort", Sort.AT), query.get("order", "desc")
     if sort not in set(Sort):
-        raise BadQuestion(f"sort: send one of {', '.join(Sort)}")
+        raise BadInput(f"sort: send one of {', '.join(Sort)}")
     if ascending not in ("asc", "desc"):
-        raise BadQuestion("order: send asc or desc")
+        raise BadInput("order: send asc or desc")
     if not _LIMIT.fullmatch(limit):
-        raise BadQuestion("limit: send how many, a whole number")
+        raise BadInput("limit: send how many, a whole number")
     return Wanted(
         route=query.get("route"),
         model=query.get("model"),
@@ -123,13 +124,13 @@ def wanted_by(query: Mapping[str, str]) -> Wanted:
 
 
 def selected(document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-    """Return the document of `/api/requests` with the matching rows only. Raise BadQuestion."""
+    """Return the document of `/api/requests` with the matching rows only. Raise BadInput."""
     check_names(LIVE_FILTERS, query)
     status, state, identity = (query.get(name) for name in ("status", "state", "id"))
     if status is not None and not _STATUS.fullmatch(status):
-        raise BadQuestion(f"status: '{status[:40]}' cannot be one")
+        raise BadInput(f"status: '{status[:40]}' cannot be one")
     if state is not None and state not in set(Progress):
-        raise BadQuestion(f"state: send one of {', '.join(Progress)}")
+        raise BadInput(f"state: send one of {', '.join(Progress)}")
     model, tenant = query.get("model"), query.get("tenant")
     silent_s = _duration_s(query, "silent")
     equal = {name: query[name] for name in _EQUAL if name in query}
@@ -148,27 +149,27 @@ def selected(document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str,
 
 
 def check_names(parameters: Iterable[Parameter], query: Mapping[str, str]) -> None:
-    """Raise BadQuestion for a parameter that does not exist: a misspelt filter must not match
+    """Raise BadInput for a parameter that does not exist: a misspelt filter must not match
     everything.
     """
     names = [one.name for one in parameters]
     for name in query:
         if name not in names:
-            raise BadQuestion(f"{name[:40]}: no such parameter; there are {', '.join(names)}")
+            raise BadInput(f"{name[:40]}: no such parameter; there are {', '.join(names)}")
 
 
 def _duration_s(query: Mapping[str, str], name: str) -> float | None:
-    """Return a duration in seconds, or None if the parameter is missing. Raise BadQuestion."""
+    """Return a duration in seconds, or None if the parameter is missing. Raise BadInput."""
     text = query.get(name)
     try:
         return None if text is None else parse_duration(text)
     except ValueError as exc:
-        raise BadQuestion(f"{name}: {exc}") from None
+        raise BadInput(f"{name}: {exc}") from None
 
 
 def moment(query: Mapping[str, str], name: str) -> float | None:
     """Return the time of a parameter in seconds since the epoch, or None if it is missing. It may
-    be given in seconds or in ISO 8601. Raise BadQuestion.
+    be given in seconds or in ISO 8601. Raise BadInput.
     """
     text = query.get(name)
     if text is None:
@@ -180,4 +181,4 @@ def moment(query: Mapping[str, str], name: str) -> float | None:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise BadQuestion(f"{name}: send seconds since the epoch, or ISO 8601") from None
+        raise BadInput(f"{name}: send seconds since the epoch, or ISO 8601") from None

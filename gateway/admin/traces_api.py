@@ -13,8 +13,9 @@ from aiohttp import web
 
 from gateway.admin import documents
 from gateway.admin.answer import answer
+from gateway.admin.bad_input import BadInput
 from gateway.admin.exports import as_csv, as_json_lines, download
-from gateway.admin.operation import BadQuestion, Operation, Parameter
+from gateway.admin.operation import Operation, Parameter
 from gateway.admin.operator import operator_of
 from gateway.admin.record_collector import RecordCollector
 from gateway.admin.request_query import FILTERS, PAGING, wanted_by
@@ -212,7 +213,7 @@ class TracesApi:
     async def _usage_rows(self, request: web.Request) -> list[dict[str, Any]]:
         by = [name for name in request.query.get("by", "day").split(",") if name]
         if wrong := [name for name in by if name not in USAGE_BY]:
-            raise BadQuestion(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
+            raise BadInput(f"by: '{wrong[0]}' is none of {', '.join(USAGE_BY)}")
         since, until = _day(request.query, "since"), _day(request.query, "until")
         of = {name: request.query[name] for name in USAGE_OF if name in request.query}
         rows: list[dict[str, Any]] = await self._read(
@@ -311,4 +312,4 @@ def _day(query: Mapping[str, str], name: str) -> str | None:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise BadQuestion(f"{name}: send a day as YYYY-MM-DD") from None
+        raise BadInput(f"{name}: send a day as YYYY-MM-DD") from None

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.admin.bad_input import BadInput
 from gateway.admin.holder_orders import difference, document, find, ordered, page
-from gateway.admin.key_orders import BadOrder
 from gateway.auth import holders
 from gateway.auth.holders import Holder, HolderKind
 from gateway.cli.allowances import add_allowance, allowance_of, option_of
@@ -90,7 +90,7 @@ def _set(arguments: argparse.Namespace) -> int:
 
     try:
         before, after = _edited(config, arguments, settle)
-    except BadOrder as exc:
+    except BadInput as exc:
         place, _, why = str(exc).partition(": ")
         raise WrongUsage(f"{place if place == 'name' else option_of(place)}: {why}") from exc
     what = "created" if before is None else "changed"

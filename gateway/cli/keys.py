@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.admin.bad_input import BadInput
 from gateway.admin.holder_orders import find
 from gateway.admin.key_documents import KeyChange, KeyOrder
 from gateway.admin.key_orders import (
-    BadOrder,
     changed,
     check_key,
     difference,
@@ -284,7 +284,7 @@ def _must_stand(key: ApiKey) -> None:
 
 
 def _check_names(config: Config, key: ApiKey, arguments: argparse.Namespace) -> None:
-    """Check that the configuration has what a key names. Raise WrongUsage or BadOrder."""
+    """Check that the configuration has what a key names. Raise WrongUsage or BadInput."""
     for name in key.models or ():
         if not is_known(config, name):
             raise WrongUsage(f"there is no model '{name}' in {arguments.config}")
@@ -335,10 +335,10 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextlib.contextmanager
 def _usage(arguments: argparse.Namespace) -> Iterator[None]:
-    """Turn BadOrder into WrongUsage, with the name of the option."""
+    """Turn BadInput into WrongUsage, with the name of the option."""
     try:
         yield
-    except BadOrder as exc:
+    except BadInput as exc:
         place, _, why = str(exc).partition(": ")
         raise WrongUsage(f"{option_of(place)}: {why}") from exc
 

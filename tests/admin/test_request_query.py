@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.admin.operation import BadQuestion
+from gateway.admin.bad_input import BadInput
 from gateway.admin.request_query import (
     FILTERS,
     LIVE_FILTERS,
@@ -52,9 +52,9 @@ def test_requests_in_progress_are_selected(query: dict[str, str], expected: list
 
 
 def test_a_parameter_that_does_not_exist_is_refused_and_not_ignored() -> None:
-    with pytest.raises(BadQuestion, match="eror: no such parameter; there are route, model"):
+    with pytest.raises(BadInput, match="eror: no such parameter; there are route, model"):
         wanted_by({"eror": "overloaded"})
-    with pytest.raises(BadQuestion, match="end: no such parameter"):
+    with pytest.raises(BadInput, match="end: no such parameter"):
         selected({"requests": []}, {"end": "complete"})
 
 

@@ -1,0 +1,5 @@
+"""Error of what a caller of the admin API, or of a command with the same effect, has sent."""
+
+
+class BadInput(Exception):
+    """A field or a parameter is invalid. The text begins with its name, and says why."""
