@@ -25,11 +25,6 @@ ENDPOINTS = (*OPERATION_PATHS, *_GENERATING, *_WITHOUT_TEXT, *_WITHOUT_GENERATIO
 """Ends of the paths of all endpoints that a dialect describes."""
 
 
-def is_operation(path: str) -> bool:
-    """True if `operation` has a name for the path."""
-    return path.endswith(OPERATION_PATHS)
-
-
 def operation(path: str) -> str | None:
     """Return `gen_ai.operation.name` by the end of a path, or None if it is no model operation."""
     path = path.rstrip("/")

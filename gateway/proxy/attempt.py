@@ -175,9 +175,12 @@ class Attempt(Pending):
 
     def _send_first(self, connection: UpstreamConnection) -> None:
         self._connection = connection
+        target = self.target
+        retries, first_byte_s = target.upstream.options.retries, target.timeouts.first_byte_s
         try:
-            retries = self.target.upstream.options.retries.attempts
-            self.send(connection, self, self.first_byte_s(retries))
+            if retries.per_try_s is not None:
+                first_byte_s = self.first_byte_s(retries.attempts)
+            self.send(connection, self, first_byte_s)
         except BaseException:
             self._connection = None
             connection.close()

@@ -13,7 +13,7 @@ from multidict import istr
 
 from gateway import json_body
 from gateway.config.units import parse_duration
-from gateway.dialects.paths import is_operation
+from gateway.dialects.paths import OPERATION_PATHS
 from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import ModelNotFound, ModelUnknown, RequestError
 from gateway.exchange import Exchange
@@ -33,6 +33,8 @@ from gateway.routing.model_listing import ModelListing
 from gateway.routing.target import Target
 
 _MEDIA = ("multipart/", "audio/", "image/", "video/")
+_OF_MODELS = (*OPERATION_PATHS, "/realtime")
+"""Ends of the paths of requests that a model answers."""
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Whitespace, byte order marks, and the first byte of UTF-16 and UTF-32. Some parsers accept JSON
 after these bytes; here it is refused.
@@ -103,7 +105,7 @@ class Resolve:
         options, target = self._options, self._options.fallback
         assert target is not None
         exchange = request.exchange
-        if options.reads_usage and exchange.tap is None and _asks_model(exchange.path):
+        if options.reads_usage and exchange.tap is None and exchange.path.endswith(_OF_MODELS):
             exchange.tap = UsageTap()
         principal = exchange.principal
         restricted = target.access.restricts(principal)
@@ -365,10 +367,6 @@ def _may_be_json(request: Request, body: bytes) -> bool:
     content type, too.
     """
     return body.lstrip(_BEFORE_JSON).startswith(b"{") or _is_json(request)
-
-
-def _asks_model(path: str) -> bool:
-    return is_operation(path) or path.endswith("/realtime")
 
 
 def _is_media(request: Request) -> bool:
