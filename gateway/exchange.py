@@ -192,8 +192,10 @@ class Exchange(Facts):
     """
 
     # The response.
+    id_line: bytes = b""
+    """Header line with the request id, for the upstream and for every response."""
     response_headers: list[tuple[str, str]] = field(default_factory=list, init=False)
-    """Headers of every response to this request, whatever makes the response."""
+    """Other headers of every response to this request, whatever makes the response."""
     status: int | None = None
     commit: Commit = _OPEN
     failure: Failure | None = None

@@ -41,16 +41,15 @@ def http_head(
         return b"%b%b%b" % (line, fields, end)
     if exchange.decided is not None:
         fields += exchange.decided.header_lines()
-    own = exchange.response_headers
-    if len(own) == 1:  # nearly always: the request id
-        name, value = own[0]
-        return b"%b%b%b%b" % (line, fields, f"{name}: {value}\r\n".encode("latin-1"), end)
-    return b"%b%b%b%b" % (line, fields, lines(own), end)
+    if exchange.response_headers:
+        fields += lines(exchange.response_headers)
+    return b"%b%b%b%b" % (line, fields, exchange.id_line, end)
 
 
 def fields_of_exchange(exchange: Exchange) -> list[tuple[str, str]]:
     """Return the fields that every response to a request has, as pairs."""
-    fields = exchange.response_headers
+    fields = [("X-Request-ID", exchange.request_id)] if exchange.id_line else []
+    fields += exchange.response_headers
     if exchange.decided is not None:
-        fields = [*fields, *exchange.decided.header_pairs()]
+        fields += exchange.decided.header_pairs()
     return fields

@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parents[1] / "gateway"
 
 def exchange() -> Exchange:
     made = Exchange("GET", "127.0.0.1", trusted_peer=False)
-    made.response_headers = [("X-Request-ID", "r1")]
+    made.request_id, made.id_line = "r1", b"X-Request-ID: r1\r\n"
+    made.response_headers = [("Vary", "Origin")]
     return made
 
 
@@ -33,8 +34,8 @@ def test_a_reason_outside_latin_1_does_not_break_the_head() -> None:
 
 def test_a_head_has_the_fields_that_every_response_to_the_request_has() -> None:
     head = http_head(200, "OK", b"A: b\r\n", True, exchange())
-    assert head == b"HTTP/1.1 200 OK\r\nA: b\r\nX-Request-ID: r1\r\n\r\n"
-    assert fields_of_exchange(exchange()) == [("X-Request-ID", "r1")]
+    assert head == b"HTTP/1.1 200 OK\r\nA: b\r\nVary: Origin\r\nX-Request-ID: r1\r\n\r\n"
+    assert fields_of_exchange(exchange()) == [("X-Request-ID", "r1"), ("Vary", "Origin")]
 
 
 def test_no_other_file_renders_a_status_line() -> None:

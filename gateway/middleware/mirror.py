@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.middleware.admission import Admission
-from gateway.middleware.request_id import new_request_id
+from gateway.middleware.request_id import ID_LINE, new_request_id
 from gateway.middleware.tracing import Tracing
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
@@ -262,6 +262,7 @@ def _copied(request: Request, model: str, raw: bytes) -> Request:
     original = request.exchange
     exchange = Exchange(original.method, original.client_ip, original.trusted_peer)
     exchange.request_id = new_request_id()
+    exchange.id_line = ID_LINE % exchange.request_id.encode()
     # The query is left out: it may hold a credential for the backend that the caller asks.
     exchange.host, exchange.path = original.host, original.path
     exchange.forwarded, exchange.public_url = original.forwarded, original.public_url

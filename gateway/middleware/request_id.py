@@ -12,6 +12,7 @@ from multidict import istr
 from gateway.request import Request
 
 _AT_ONCE = 256
+ID_LINE = b"X-Request-ID: %b\r\n"
 _HEADER = istr("X-Request-ID")
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -23,7 +24,7 @@ def give_request_id(request: Request) -> bool:
     if exchange.trusted_peer or exchange.voucher is not None:
         theirs = _their_id(request)
     exchange.request_id = request_id = theirs or (_ready.pop() if _ready else new_request_id())
-    exchange.response_headers.append(("X-Request-ID", request_id))
+    exchange.id_line = ID_LINE % request_id.encode()
     return theirs is None
 
 

@@ -63,7 +63,7 @@ def request_head(
             kept = _repeated(request, target, endpoint, passing, strip)
             known.keep_lines(key, kept)
         first = kept
-    parts = [first, b"X-Request-ID: ", exchange.request_id.encode(), b"\r\n"]
+    parts = [first, exchange.id_line]
     if exchange.principal is not None:
         parts.append(exchange.principal.headers)
     if exchange.trace is not None:

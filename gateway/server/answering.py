@@ -23,6 +23,7 @@ from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason
 from gateway.request import Request
+from gateway.response_head import fields_of_exchange
 from gateway.response_writer import SentHead
 from gateway.server.closing import ClosingConnection, ClosingRules
 from gateway.server.expiry import Expiry
@@ -361,11 +362,8 @@ class AnsweringConnection(ClosingConnection):
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
         exchange.answered(response.status)
-        for name, value in exchange.response_headers:
+        for name, value in fields_of_exchange(exchange):
             response.headers[name] = value
-        if exchange.decided is not None:
-            for name, value in exchange.decided.header_pairs():
-                response.headers[name] = value
         response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
         if not self.may_keep_alive():
             response.force_close()
