@@ -77,7 +77,7 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 		echo "docs/$$file is out of date: run \`make reference\`" >&2; exit 1; }; done
 
 bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
-	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks report --write --rounds 5 --seconds 1 $(BENCH_ARGS)
 
 wheel: $(VENV)/.project ## Build the wheel and the source distribution, into dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks import (
+    alone,
     balancing,
     batching,
     broadcast,
@@ -108,12 +109,14 @@ def _report(arguments: Namespace, tools: Tools) -> Outcome:
         seconds=arguments.seconds,
     )
     memory = open_streams.measure(peers, programs, tools.folder)
+    own = None if arguments.peers else alone.measure(programs, tools.folder, arguments.seconds)
     how = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
     where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core; {how}"
-    text, plots = report.render(found, memory, workloads, peers, where)
+    text, plots = report.render(found, memory, workloads, peers, where, own)
     if arguments.write:
         report.write(text, plots)
-    return {"found": asdict(found), "memory": memory}, text
+    results = {"found": asdict(found), "memory": memory, "alone": asdict(own) if own else None}
+    return results, text
 
 
 def _cost(arguments: Namespace, tools: Tools) -> Outcome:

@@ -61,6 +61,12 @@ def measure(peers: Sequence[Peer], tools: tuple[Path, Path], folder: Path) -> Me
     return found
 
 
+def kib_per_stream(held: Mapping[int, int]) -> float:
+    """Return the KiB that each of the most streams takes that were open; 0 if none were."""
+    most = max(held)
+    return (held[most] - held[0]) / most if most else 0.0
+
+
 def most() -> int:
     """Return how many streams the limit of open files allows: each has two files in a proxy."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

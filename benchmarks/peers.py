@@ -31,7 +31,7 @@ JWT = {
 """Auth provider of a gateway whose folder has the public key."""
 _ROOM = 20_000
 """Connections that every peer has room for."""
-_PLENTY = 1_000_000_000
+PLENTY = 1_000_000_000
 """Limit that no load reaches: what counts is the counting."""
 
 _NGINX = """\
@@ -118,6 +118,7 @@ class Peer:
     """Whether it needs a Redis."""
     root: Path | None = None
     """Checkout of the gateway that it runs; None if it is no gateway."""
+    workers: int = 1
 
     @property
     def token(self) -> bool:
@@ -128,6 +129,20 @@ class Peer:
 def of_checkout(peer: Peer, name: str, root: Path) -> Peer:
     """Return the same configuration, served by the gateway of another checkout."""
     return replace(peer, name=name, root=root)
+
+
+def changed(peer: Peer, name: str, change: Callable[[dict[str, Any]], None]) -> Peer:
+    """Return a gateway under another name, whose configuration is changed."""
+
+    def command(place: Place) -> list[str]:
+        started = peer.command(place)
+        file = place.folder / "config.yaml"
+        config = yaml.safe_load(file.read_text())
+        change(config)
+        file.write_text(yaml.safe_dump(config))
+        return started
+
+    return replace(peer, name=name, command=command)
 
 
 def _nginx(place: Place) -> list[str]:
@@ -199,7 +214,7 @@ def _envoy_whole(place: Place) -> list[str]:
         "jwt_cache_config": {"jwt_cache_size": 1000},
     }
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    bucket = {"max_tokens": _PLENTY, "tokens_per_fill": _PLENTY, "fill_interval": "1s"}
+    bucket = {"max_tokens": PLENTY, "tokens_per_fill": PLENTY, "fill_interval": "1s"}
     filters = [
         _envoy_part(
             "filters.http.jwt_authn.v3.JwtAuthentication",
@@ -290,7 +305,7 @@ def _bare(place: Place) -> list[str]:
 
 
 def _whole(place: Place) -> list[str]:
-    return _policies(place, {"requests": {"requests": f"{_PLENTY}/minute"}})
+    return _policies(place, {"requests": {"requests": f"{PLENTY}/minute"}})
 
 
 def _limited(place: Place) -> list[str]:
@@ -299,17 +314,17 @@ def _limited(place: Place) -> list[str]:
 
 def _redis(place: Place) -> list[str]:
     store = {"url": f"redis://127.0.0.1:{place.redis}/0"}
-    return _policies(place, {"requests": {"requests": f"{_PLENTY}/minute"}}, store=store)
+    return _policies(place, {"requests": {"requests": f"{PLENTY}/minute"}}, store=store)
 
 
 def _resume(place: Place) -> list[str]:
-    limits = {"requests": {"requests": f"{_PLENTY}/minute"}}
+    limits = {"requests": {"requests": f"{PLENTY}/minute"}}
     return _policies(place, limits, route={"resume": {"ttl": "2s"}})
 
 
 _THREE_LIMITS: dict[str, dict[str, Any]] = {
-    "requests": {"requests": f"{_PLENTY}/minute"},
-    "tokens": {"tokens": f"{_PLENTY}/minute"},
+    "requests": {"requests": f"{PLENTY}/minute"},
+    "tokens": {"tokens": f"{PLENTY}/minute"},
     "open": {"concurrency": 100_000},
 }
 

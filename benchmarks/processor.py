@@ -41,27 +41,37 @@ def pss_kib(pids: list[int]) -> int:
 
 
 def worker_of(admin: int, elsewhere: set[int]) -> int:
-    """Return the pid of a gateway's only worker. `admin` is the port of its admin listener. Raise
+    """Return the pid of a gateway's only worker, as `workers_of` does."""
+    (worker,) = workers_of(admin, elsewhere, 1)
+    return worker
+
+
+def workers_of(admin: int, elsewhere: set[int], count: int) -> list[int]:
+    """Return the pids of a gateway's workers. `admin` is the port of its admin listener. Raise
     CannotRun.
 
     Move the other child processes to the cores `elsewhere`: the admin process's work on records
-    must not disturb the worker.
+    must not disturb the workers.
     """
     deadline = time.monotonic() + _PATIENCE_S
-    worker: int | None = None
-    while worker is None:
+    workers: list[int] = []
+    while len(workers) < count:
         if time.monotonic() > deadline:
-            raise CannotRun(f"no worker answers the admin listener on port {admin}")
+            raise CannotRun(f"{len(workers)} workers answer the admin listener on port {admin}")
         with (
             suppress(OSError),
             urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/workers") as said,
         ):
-            (row,) = json.load(said)["workers"]
-            worker = row["pid"]
+            workers = [row["pid"] for row in json.load(said)["workers"] if row["pid"]]
         time.sleep(0.1)
-    master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    master = parent_of(workers[0])
     for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
-        if int(child) != worker:
+        if int(child) not in workers:
             for thread in os.listdir(f"/proc/{child}/task"):
                 os.sched_setaffinity(int(thread), elsewhere)
-    return worker
+    return workers
+
+
+def parent_of(pid: int) -> int:
+    """Return the pid of the process that started another: of a worker, the gateway's master."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

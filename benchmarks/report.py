@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
-from benchmarks import cost
+from benchmarks import alone, bars, cost, growth
+from benchmarks.alone import Alone
 from benchmarks.cost import Found, Sample
-from benchmarks.open_streams import Memory
+from benchmarks.open_streams import Memory, kib_per_stream
 from benchmarks.peers import INSTALLED, Family, Peer
-from benchmarks.plots import bars, lines
+from benchmarks.plots import bars as bar_chart
+from benchmarks.plots import lines as line_chart
 from benchmarks.processes import ROOT
 from benchmarks.workloads import Workload
 
 PAGE = ROOT / "docs/performance.md"
 README = ROOT / "README.md"
 _IMAGES = "images/performance"
+_GROWTH_TITLE = "µs of CPU for each request, as the configuration grows"
 _END = "<!-- End of what is written. -->"
 
 
@@ -65,6 +68,7 @@ def render(
     workloads: Sequence[Workload],
     peers: Sequence[Peer],
     where: str,
+    own: Alone | None = None,
 ) -> tuple[str, dict[str, str]]:
     """Return the text, and the plots by name."""
     blocks = [f"Measured on {where}.", _versions(peers, found)]
@@ -81,6 +85,14 @@ def render(
         blocks += [f"![{_caption(svg)}]({_IMAGES}-{word}-{name}.svg)" for name, svg in made.items()]
         if any(peer.name in memory for peer in family):
             blocks += ["### Memory of open streams", _memory(memory, family)]
+    if own:
+        blocks += ["## The gateway alone", alone.render(own)]
+        plot = line_chart(
+            _GROWTH_TITLE, ("number", "µs"), growth.series(own.growth), logarithmic=True
+        )
+        plots["growth"] = plot
+        blocks.append(f"![{_caption(plot)}]({_IMAGES}-growth.svg)")
+    blocks += ["## Bars", bars.render(bars.bars(found, memory, own), bars.best_peers(found))]
     blocks += ["## Every workload", cost.render(found, workloads, peers)]
     return "\n\n".join(blocks), plots
 
@@ -133,12 +145,6 @@ def _memory(memory: Memory, family: Sequence[Peer]) -> str:
     return "\n".join(lines)
 
 
-def kib_per_stream(held: Mapping[int, int]) -> float:
-    """Return the KiB that each of the most streams takes that were open; 0 if none were."""
-    most = max(held)
-    return (held[most] - held[0]) / most if most else 0.0
-
-
 def _plots(
     found: Found,
     memory: Memory,
@@ -157,11 +163,11 @@ def _plots(
                 if samples
             }
             head = f"{title}: µs of CPU for each {workload.unit}, {workload.title}"
-            plots[f"cpu-{workload.name}"] = bars(head, "µs", costs)
+            plots[f"cpu-{workload.name}"] = bar_chart(head, "µs", costs)
         if workload.name in ("paced", "burst"):
             for what, word in (("ttfb", "TTFT"), ("relay", "delay of an event")):
                 series = {name: _middle(samples, what) for name, samples in rows.items()}
-                plots[f"{what}-{workload.name}"] = lines(
+                plots[f"{what}-{workload.name}"] = line_chart(
                     f"{title}: {word}, {workload.title}",
                     ("ms", "share"),
                     {name: points for name, points in series.items() if points},
@@ -173,7 +179,7 @@ def _plots(
         if name in memory
     }
     if held:
-        plots["memory"] = lines(f"{title}: memory by open streams", ("streams", "MiB"), held)
+        plots["memory"] = line_chart(f"{title}: memory by open streams", ("streams", "MiB"), held)
     return plots
 
 

@@ -30,10 +30,14 @@ class Cost:
     before_kib: int
     after_kib: int
 
+    @property
+    def each_kib(self) -> float:
+        """Memory of one stream."""
+        return (self.after_kib - self.before_kib) / self.readers
+
     def __str__(self) -> str:
-        each = (self.after_kib - self.before_kib) / self.readers
         return (
-            f"{self.readers} streams nobody reads: {each:.1f} KiB each "
+            f"{self.readers} streams nobody reads: {self.each_kib:.1f} KiB each "
             f"({self.before_kib / 1024:.1f} MiB before, {self.after_kib / 1024:.1f} MiB with them)"
         )
 

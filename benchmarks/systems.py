@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.peers import Peer, Place
 from benchmarks.processes import cores, redis_server, running
-from benchmarks.processor import family_of, worker_of
+from benchmarks.processor import family_of, workers_of
 from benchmarks.tokens import bearer
 
 
@@ -19,12 +19,14 @@ class System:
     port: int
     token: str | None
     """Token that callers need."""
-    root_pid: int
+    roots: tuple[int, ...]
+    admin: int
+    """Port of a gateway's admin listener."""
 
     @property
     def pids(self) -> list[int]:
-        """Processes that serve: of a gateway its worker alone, with what the worker has started."""
-        return family_of(self.root_pid)
+        """Processes that serve: of a gateway its workers, with what these have started."""
+        return [pid for root in self.roots for pid in family_of(root)]
 
 
 def start(peer: Peer, backend: int, folder: Path, stack: ExitStack) -> System:
@@ -38,5 +40,7 @@ def start(peer: Peer, backend: int, folder: Path, stack: ExitStack) -> System:
     process = stack.enter_context(
         running(command, place.port, core=ours, log=log, stdout=out, root=peer.root)
     )
-    pid = process.pid if peer.root is None else worker_of(place.admin, theirs)
-    return System(place.port, bearer() if peer.token else None, pid)
+    roots = [process.pid]
+    if peer.root is not None:
+        roots = workers_of(place.admin, theirs, peer.workers)
+    return System(place.port, bearer() if peer.token else None, tuple(roots), place.admin)

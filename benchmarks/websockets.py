@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,8 @@ from benchmarks.processes import cores, free_ports, running
 from benchmarks.slow_readers import rss_kib
 
 _MESSAGE = "x" * 200
-_BUSY, _IDLE = 32, 500
+_BUSY, _IDLE = 32, 5000
+_OPENED_AT_ONCE = 50
 _SECONDS = 3.0
 
 
@@ -34,12 +35,16 @@ class Cost:
 
     cpu_us: float
     echo_p50_us: float
+    connections: int
+    """Connections that were open at once, each of which answered."""
     kib_per_connection: float
 
 
-def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
-    """Return the costs of both peers, measured in turn."""
-    found: dict[str, list[Cost]] = {"aiohttp": [], "gateway": []}
+def measure(
+    folder: Path, rounds: int, names: Sequence[str] = ("aiohttp", "gateway")
+) -> dict[str, list[Cost]]:
+    """Return the costs of the peers, measured in turn."""
+    found: dict[str, list[Cost]] = {name: [] for name in names}
     ours, theirs = cores()
     os.sched_setaffinity(0, theirs)
     try:
@@ -76,7 +81,8 @@ async def _measure(name: str, folder: Path, core: set[int]) -> Cost:
             upstream,
             route={"websocket": True},
             telemetry={"log": {"access": False}},
-            mock={"max_connections": 2 * _IDLE},
+            server={"max_connections": 2 * _IDLE, "max_requests": 2 * _IDLE},
+            mock={"max_connections": 2 * _IDLE, "max_requests": 2 * _IDLE},
         )
     else:
         command = PEERS[name].command(replace(Place.pick(own, upstream), port=port))
@@ -91,14 +97,25 @@ async def _measure(name: str, folder: Path, core: set[int]) -> Cost:
             messages = 2 * sum(talk.result()[0] for talk in talks)
             cpu_us = (_cpu_s(process.pid) - before_s) / messages * 1e6
             before_kib = rss_kib(process.pid)
-            sockets = [await http.ws_connect(url) for _ in range(_IDLE)]
-            for each in sockets:
-                await each.send_str(_MESSAGE)
-                await each.receive_str()
+            sockets = await _opened(http, url)
             kib = (rss_kib(process.pid) - before_kib) / _IDLE
             for each in sockets:
                 await each.close()
-    return Cost(cpu_us, median(times) * 1e6, kib)
+    return Cost(cpu_us, median(times) * 1e6, len(sockets), kib)
+
+
+async def _opened(http: aiohttp.ClientSession, url: str) -> list[aiohttp.ClientWebSocketResponse]:
+    """Open many connections, and send one message over each and back."""
+    gate = asyncio.Semaphore(_OPENED_AT_ONCE)
+
+    async def one() -> aiohttp.ClientWebSocketResponse:
+        async with gate:
+            socket = await http.ws_connect(url)
+            await socket.send_str(_MESSAGE)
+            await socket.receive_str()
+            return socket
+
+    return list(await asyncio.gather(*(one() for _ in range(_IDLE))))
 
 
 async def _talk(http: aiohttp.ClientSession, url: str, seconds: float) -> tuple[int, list[float]]:
