@@ -28,12 +28,14 @@ class Cycle:
         self.itself = self
 
 
-def worker(connections: int, overload: str | None = None) -> Server:
+def worker(connections: int, overload: str | None = None, waiting: int = 0) -> Server:
     """Return what the collection looks at of a worker."""
     return cast(
         Server,
         SimpleNamespace(
-            listener=SimpleNamespace(open_connections=connections),
+            listener=SimpleNamespace(
+                open_connections=connections, turns=SimpleNamespace(waiting=waiting)
+            ),
             state=SimpleNamespace(overload=SimpleNamespace(reason=overload)),
             retired=0,
         ),
@@ -69,6 +71,29 @@ async def test_only_young_objects_are_visited_without_being_asked() -> None:
     collection.close()
     assert len(kept) == 500_000
     assert visited == {0}
+
+
+@pytest.mark.parametrize(
+    ("young", "waiting", "collected"),
+    [
+        pytest.param(1_000, 0, False, id="few young objects"),
+        pytest.param(6_000, 0, True, id="many"),
+        pytest.param(6_000, 5, False, id="many, while requests wait to begin"),
+        pytest.param(20_000, 5, True, id="too many"),
+    ],
+)
+async def test_young_objects_are_visited_between_two_crowds_of_requests(
+    young: int, waiting: int, collected: bool
+) -> None:
+    collection = GarbageCollection(worker(FEW, waiting=waiting))
+    collection.start()
+    gc.collect(0)
+    cycle = weakref.ref(Cycle())
+    kept = [[number] for number in range(young)]
+    collection.look_at_young()
+    collection.close()
+    assert len(kept) == young
+    assert (cycle() is None) is collected
 
 
 @pytest.mark.parametrize(
