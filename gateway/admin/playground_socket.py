@@ -51,7 +51,7 @@ class PlaygroundSocket:
         """
         path = request.query.get("path", "")
         if not path.startswith("/"):
-            raise web.HTTPBadRequest(text="the query has to name the bridge: ?path=/...")
+            raise web.HTTPBadRequest(reason="the query has to name the bridge: ?path=/...")
         page = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MESSAGE_BYTES)
         await page.prepare(request)
         url = URL.build(scheme=self._scheme, host=self._host, port=self._port, path=path)

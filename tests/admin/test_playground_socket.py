@@ -79,3 +79,4 @@ async def test_it_is_for_pages_of_operators_only(
     host = f"Host: 127.0.0.1:{gateway.admin_port}"
     refused = await admin(gateway, "GET", "/play/socket", None, host, *own, *HANDSHAKE)
     assert refused.status == 400
+    assert b"?path=/..." in refused.body
