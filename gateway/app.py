@@ -60,7 +60,7 @@ class CannotBuild(Exception):
 
 
 class Runtime:
-    """All objects that one configuration needs at request time.
+    """Objects that serve the requests of one configuration.
 
     A runtime that replaces another keeps what did not change: stores and their counters, fetched
     keys, endpoints with their connections and health, and queues with the requests in them.

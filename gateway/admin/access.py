@@ -47,7 +47,7 @@ class Access:
         return self.tokens.get(hashlib.sha256(shown).digest())
 
     def role(self, session: OperatorSession) -> OperatorRole | None:
-        """Return the role of a session now; None if what it is for is no longer configured."""
+        """Return the role of a session now; None if its token or issuer is no longer configured."""
         for token in self.tokens.values():
             if token.source == session.source:
                 return token.role

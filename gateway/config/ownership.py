@@ -22,7 +22,7 @@ _FILES = frozenset({"file", "ca", "cert", "client_ca", "public_key", "directory"
 
 
 class Ownership:
-    """What one file may define and use."""
+    """Names that a file of one team may define, and resources that it may use."""
 
     def __init__(self, owns: Mapping[str, Any], stem: str, source: ConfigSource) -> None:
         """`owns` is the value of the key in the entry, before its validation. `stem` is the file's

@@ -88,9 +88,9 @@ class SecretReading(Enum):
     """Time at which the secrets of a configuration are read."""
 
     AT_LOAD = "at load"
-    """When it is loaded, so that a missing secret is an error of the configuration."""
+    """On loading the configuration, so that a missing secret is one of its errors."""
     WHEN_USED = "when used"
-    """When the value is asked for: for commands that need few of them."""
+    """At the first use of each value: for commands that need few of them."""
     NEVER = "never"
     """Not at all. A random placeholder takes the place of each value."""
 

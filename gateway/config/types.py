@@ -59,7 +59,7 @@ class TextForm:
 
     pattern: str
     otherwise: str
-    """What was expected."""
+    """Message about a text that does not match: the form that was expected."""
 
     def __get_pydantic_core_schema__(
         self, source: type[str], handler: GetCoreSchemaHandler

@@ -12,7 +12,7 @@ from gateway.limiting.rules import Rule
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a request took of one limit, counted in the store."""
+    """Part of one limit that a request used. It is counted in the store."""
 
     rule: str
     """Name of the limit."""
@@ -35,8 +35,8 @@ class Decision:
 
     @property
     def taken(self) -> list[Taken]:
-        """What the request took, for another process to correct. What was counted only in this
-        process is lost with it.
+        """Parts of limits that the request used, for another process to correct. Only those that
+        are counted in the store: the counts of this process are lost with it.
         """
         decided = zip(self.rules, self.demands, self.verdict.levels, strict=True)
         return [

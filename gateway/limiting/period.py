@@ -27,7 +27,7 @@ class Calendar:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, float, str]] = {}
-        """For each kind of period: from when to when a name is valid, and the name."""
+        """Start, end and name of the current period of each kind."""
 
     def current(self, period: str, now_s: float) -> tuple[str, float]:
         """Return the name of the period that contains `now_s`, in seconds since the epoch, and the

@@ -334,7 +334,7 @@ class _Bound:
         self.rules: Sequence[Rule] = ()
         """Rules of the limits that decided on the last request."""
         self.limits: tuple[_LimitCounts, ...] = ()
-        """What counts the decisions on them."""
+        """Counters of the decisions on these limits."""
         self._counters = counters
         self._bytes_in, self._bytes_out, self._attempts = bytes_in, bytes_out, attempts
         self.requests = self.bytes_in = self.bytes_out = self.attempts = 0

@@ -51,21 +51,21 @@ class ShadowResult(StrEnum):
     """Outcome of a copy."""
 
     OK = "ok"
-    """Its answer is complete, with a status below 400."""
+    """The answer is complete, with a status below 400."""
     ERROR = "error"
-    """It failed, or its answer is an error."""
+    """The copy failed, or the answer is an error."""
     TIMEOUT = "timeout"
     DROPPED = "dropped"
-    """It was not sent: too many copies are in progress, or the other model has no room."""
+    """The copy was not sent: too many are in progress, or the other model has no room."""
     UNSUITABLE = "unsuitable"
-    """It was not sent: the other model cannot take this request."""
+    """The copy was not sent: the other model cannot take this request."""
     CANCELLED = "cancelled"
     """The gateway stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorOptions:
-    """Where a share of requests is copied to."""
+    """Another model, and the share of the requests that is copied to it."""
 
     model: str
     """Name of the other model in the configuration."""
@@ -78,7 +78,7 @@ class MirrorOptions:
 
 @dataclass(frozen=True, slots=True)
 class ShadowSinks:
-    """What reports copies."""
+    """Destinations of the reports on copies."""
 
     logger: FilteringBoundLogger
     registry: Registry | None

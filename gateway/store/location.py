@@ -37,7 +37,7 @@ class Location:
     """Kind and place of a store."""
 
     kind: StoreKind | None
-    """None if the URL is not that of a store, which a secret URL can be."""
+    """None if the URL is not that of a store. This can only be a URL that is a secret."""
     url: str
     """The whole URL, with the password if it has one."""
 

@@ -11,7 +11,7 @@ from gateway.auth.principal import Principal
 
 
 class RequestClass:
-    """What reports have made for the requests of one class. None: not made yet."""
+    """Parts of the reports that all requests of one class share. None: not made yet."""
 
     __slots__ = ("_principal", "line", "subtotal", "tally")
 

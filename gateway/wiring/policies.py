@@ -77,7 +77,7 @@ class OuterPolicies:
         self._sinks = sinks
         self._route = route
         self.later = sinks.reports.later
-        """What has reports made soon."""
+        """Defers the making of reports: see `telemetry.reports`."""
 
     def identity(self) -> RequestId | Tracing:
         """Request id, with the trace if requests are traced."""
@@ -205,7 +205,7 @@ class RoutePolicies:
         return CaptureRequests(self._reader) if wanted else None
 
     def resume(self) -> Resume | None:
-        """Kept streams."""
+        """Streams that can be resumed."""
         return self._resume
 
     @property
@@ -361,7 +361,7 @@ class RoutePolicies:
         return ApplyModelRules(self._sending) if self._forwards and has_some else None
 
     def served(self) -> Sequence[object]:
-        """What callers are told of what served a request."""
+        """Policies that tell callers the model, upstream, cost and usage of a response."""
         route = self._route
         told = frozenset(route.served_headers) if self._forwards else frozenset()
         found: list[object] = []

@@ -103,14 +103,14 @@ class StoreSettings(Section):
 
     @property
     def location(self) -> Location:
-        """Where the store is. Not for logs: the URL may contain a password."""
+        """Kind and URL of the store. Not for logs: the URL may contain a password."""
         if not isinstance(self.url, str) and self.url.is_placeholder:
             return UNREAD
         return locate(self.url if isinstance(self.url, str) else self.url.reveal().decode())
 
     @property
     def known_location(self) -> Location:
-        """Where the store is; of unknown kind if the URL is a secret that is not read."""
+        """The same; of unknown kind if the URL is a secret that has not been read."""
         read = isinstance(self.url, str) or self.url.known is not None
         return self.location if read else UNREAD
 

@@ -1,7 +1,7 @@
-"""Conditions that operators are told of, and their begins and ends.
+"""Conditions that operators are told of: when they begin and when they end.
 
-The state of the gateway goes in as documents and figures, events come out: each condition is told
-once when it begins, and once when it ends. Budgets have no end: each is told once in its period.
+They are found in documents and figures about the state of the gateway. There is an event when a
+condition begins, and one when it ends. A budget has no end: it has one event in its period.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Conditions:
         texts: tuple[str, str],
         facts: dict[str, Any],
     ) -> Iterable[AlertEvent]:
-        """Yield the event if a condition begins or ends. Between both, it stays as it is."""
+        """Yield the event if a condition begins or ends. If neither holds, it stays as it is."""
         kind, subject = key
         if begins and key not in self._holding:
             self._holding[key] = None

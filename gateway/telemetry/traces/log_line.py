@@ -1,8 +1,8 @@
-"""The access line of a request and its record in the store: each as far as the other tells it.
+"""The access line of a request from its record in the store, and the record from the line.
 
 A request that was not kept has only its line, and the lines in a worker's memory are soon replaced
-by newer ones. So a request's page makes each from the other. Field names are those of
-`gateway/middleware/access_log.py` and `gateway/middleware/tracing.py`.
+by newer ones. So a request's page makes each from the other, with the fields that both have. Field
+names are those of `gateway/middleware/access_log.py` and `gateway/middleware/tracing.py`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def line_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_of(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a verdict needs of the record of an access line. Its attempts have no times, and
-    all but the last have failed.
+    """Return the part of a record that a verdict needs, from the access line. Its attempts have no
+    times, and all but the last have failed.
     """
     times = {
         given: None if (value := line.get(name)) is None else value / 1e3

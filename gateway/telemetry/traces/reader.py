@@ -141,11 +141,10 @@ class TraceReader:
     ) -> list[Row]:
         """Return sums for the days from `since` to `until` (YYYY-MM-DD, inclusive).
 
-        There is one row for each combination of the columns in `by`, some of `USAGE_BY`. `of` keeps
-        the rows with these values, by columns of `USAGE_OF`, and `keys` those of these API keys. A
-        request with several tags is in the
-        row of each. Different currencies are never added. `last` is the time of the last request,
-        or None.
+        There is one row for each combination of the columns in `by`, some of `USAGE_BY`. A request
+        with several tags is in the row of each. Different currencies are never added. `last` is
+        the time of the last request, or None. `of` selects rows by their values in columns of
+        `USAGE_OF`, and `keys` selects those of these API keys.
         """
         columns = [name for name in USAGE_BY if name in by]
         names = [*columns, "currency"]

@@ -179,7 +179,7 @@ class Tally:
     reasoning: int = 0
     """Output tokens of reasoning."""
     surcharge: float = 0.0
-    """What the tokens cost more than the model's own price, because of deployments."""
+    """Cost of the tokens above the model's own price, because of prices of deployments."""
 
     def add(self, used: Usage) -> None:
         """Add the tokens of one request."""
@@ -222,8 +222,8 @@ class TraceRecords:
         self.price: Callable[[str, Usage], tuple[float, str]] = _free
         """Cost of a model's tokens, and its currency."""
         self.surcharge: Callable[[str, str, Usage], float] | None = None
-        """What tokens of a model at an upstream cost more than elsewhere; None if no deployment has
-        a price of its own.
+        """Cost of a model's tokens at an upstream above the model's own price; None if no
+        deployment has a price of its own.
         """
 
     def __len__(self) -> int:
