@@ -52,6 +52,8 @@ class Counts:
 
     request: Files
     """A request with a small answer."""
+    connection: Files
+    """A request with a small answer on a connection of its own, from its accept to its close."""
     stream: Files
     """A streamed request, without its events."""
     event: Files
@@ -60,7 +62,7 @@ class Counts:
     """20 more events in the same packet."""
 
 
-UNITS = ("request", "stream", "event", "joined")
+UNITS = ("request", "connection", "stream", "event", "joined")
 """What is counted, in the order of `Counts`."""
 
 
@@ -77,6 +79,7 @@ def count(*, whole: bool) -> Counts:
         counter = _Counter()
         for _ in range(2):
             script.ask()
+            script.ask_alone()
             script.chat(2)
         script.wait()
         script.run_in_loop(counter.start)
@@ -87,6 +90,9 @@ def count(*, whole: bool) -> Counts:
             script.ask()
             script.wait()
             found["request"].append(counter.take())
+            script.ask_alone()
+            script.wait()
+            found["connection"].append(counter.take())
             before, event, after = _chat(script, counter, 1)
             found["stream"].append(dict(Counter(before) + Counter(after)))
             found["event"].append(event)

@@ -108,13 +108,15 @@ class Script:
     ) -> None:
         self._loop = loop
         self._backend = backend
-        self._callers = [
-            socket.create_connection(("127.0.0.1", port), _PATIENCE_S) for _ in range(callers)
-        ]
+        self._port = port
+        self._callers = [self._connected() for _ in range(callers)]
         self._upstreams: list[socket.socket] = []
         self._authorization = f"Authorization: Bearer {bearer()}\r\n"
         self._woken, self._wake = os.pipe()
         self._released, self._release = os.pipe()
+
+    def _connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port), _PATIENCE_S)
 
     def close(self) -> None:
         """Close every connection."""
@@ -178,15 +180,27 @@ class Script:
         step(Step.REQUEST)
         upstreams = self._ask(stream=False)
         step(Step.END)
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        self._answer(upstreams, head % len(_ANSWER) + _ANSWER, _ANSWER)
+        self._answer_whole(upstreams)
 
-    def _ask(self, *, stream: bool) -> list[socket.socket]:
-        """Send the requests. Return the connections on which the backend got them."""
+    def ask_alone(self) -> None:
+        """Ask for one answer on a connection of its own for each caller, which the gateway closes
+        after it.
+        """
+        kept, self._callers = self._callers, [self._connected() for _ in self._callers]
+        self._answer_whole(self._ask(stream=False, line="Connection: close\r\n"))
+        for caller in self._callers:
+            caller.close()
+        self._callers = kept
+        self.settle()
+
+    def _ask(self, *, stream: bool, line: str = "") -> list[socket.socket]:
+        """Send the requests, with one more header line. Return the connections on which the backend
+        got them.
+        """
         asked = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": "x"}]}
         body = json.dumps(asked).encode()
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nUser-Agent: bench\r\n"
-        head += f"Content-Type: application/json\r\n{self._authorization}"
+        head += f"Content-Type: application/json\r\n{self._authorization}{line}"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         with self._held():
             for caller in self._callers:
@@ -206,6 +220,10 @@ class Script:
                 got[each] = got.get(each, b"") + data
         self.settle()
         return list(got)
+
+    def _answer_whole(self, upstreams: Sequence[socket.socket]) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        self._answer(upstreams, head % len(_ANSWER) + _ANSWER, _ANSWER)
 
     def _answer(
         self, upstreams: Sequence[socket.socket], data: bytes, expected: bytes, times: int = 1
