@@ -93,6 +93,24 @@ def test_the_first_token_is_the_first_event_with_content_reasoning_or_a_tool_cal
     assert first.feed(TOKENS[token])
 
 
+def compact(raw: bytes) -> bytes:
+    """Return an event without white space between the members of its document."""
+    return raw.replace(b'": ', b'":').replace(b', "', b',"')
+
+
+@pytest.mark.parametrize(
+    "raw", [*(e for events in BEFORE.values() for e in events), *TOKENS.values()]
+)
+def test_an_event_without_white_space_is_judged_alike(raw: bytes) -> None:
+    assert FirstToken(lines=False).feed(compact(raw)) == FirstToken(lines=False).feed(raw)
+
+
+def test_a_quoted_token_is_none() -> None:
+    quoted = json.dumps(compact(delta(content="x")).decode())
+    raw = compact(event({"choices": [{"delta": {"role": quoted, "content": ""}}]}))
+    assert not FirstToken(lines=False).feed(raw)
+
+
 def test_the_first_token_of_lines_is_the_first_with_content() -> None:
     first = FirstToken(lines=True)
     for message in ({"content": ""}, {"role": "assistant", "content": "", "thinking": ""}):
