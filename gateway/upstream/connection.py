@@ -413,7 +413,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._last = body = b"".join(parts)
                 parts.clear()
                 response.feed(body)
-        if self._message_done:
+        if response.complete:
+            self._free()
+        elif self._message_done:
             self._settle()
         elif self._violation is not None:
             self.fail(UpstreamInvalidResponse(self._violation))
@@ -436,10 +438,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._parser = self._full_parser
             return None
         if head.counted:
-            assert head.content_length is not None
+            size = head.content_length
+            assert size is not None
             self._by_lines = False
+            at = len(block)
+            if len(data) == at + size:  # nearly always, if the body is small
+                self._message_done = True
+                return UpstreamResponse(head, None, bytes(data[at:]))
             self._response = response = UpstreamResponse(head, self)
-            self._count(response, data[len(block) :], head.content_length)
+            self._count(response, data[at:], size)
             return response
         self._known = head
         if self._lean_parser is None:
@@ -594,14 +601,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             tail = self._before + self._last
             error = cut_off(response.head, tail) if tail and self._end_mark else None
         self._before = self._last = b""
+        self._free()
+        response.finish(error)
+
+    def _free(self) -> None:
+        """Keep or close the connection: the response is complete."""
         if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
-        else:
-            self._response = self._reader = None
-            if self._paused:
-                self.resume()
-            self.stand_by()
-        response.finish(error)
+            return
+        self._response = self._reader = None
+        if self._paused:
+            self.resume()
+        self.stand_by()
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error, unless it has ended. Its reader receives the error."""

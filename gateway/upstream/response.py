@@ -72,12 +72,16 @@ class UpstreamResponse:
         "unread_bytes",
     )
 
-    def __init__(self, head: ResponseHead, source: ResponseSource | None) -> None:
-        """`source` is None for a response that is complete before it is read."""
+    def __init__(
+        self, head: ResponseHead, source: ResponseSource | None, whole: bytes | None = None
+    ) -> None:
+        """`source` is None for a response that is complete before it is read. `whole` is the body
+        if it has arrived.
+        """
         self.head = head
-        self.unread: list[bytes] = []
-        self.unread_bytes = 0
-        self.complete = False
+        self.unread: list[bytes] = [whole] if whole else []
+        self.unread_bytes = len(whole) if whole else 0
+        self.complete = whole is not None
         self.error: GatewayError | None = None
         self._sink: BodySink | None = None
         self.sink_feed: Callable[[bytes], None] | None = None
