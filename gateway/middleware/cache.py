@@ -25,8 +25,7 @@ from gateway.json_body import JsonBody, is_heavy
 from gateway.limiting.keys import subject_key, tenant_key
 from gateway.middleware.limits import RequestLimits
 from gateway.pipeline import Outcome
-from gateway.proxy.early_head import heeds_retry
-from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.relay import RelayedResponse, RelayOptions
 from gateway.request import Request
 from gateway.response_cache.cache import AnswerCache, Landing
 from gateway.response_cache.directives import (
@@ -95,6 +94,7 @@ class CacheAnswers:
     ) -> None:
         """`limits` are those of the route."""
         self._options = options
+        self._relay = RelayOptions(options.dialect, hide_server=True, preface=options.preface)
         self._limits = limits
         self._cache = cache
         self._vary = frozenset(name.lower() for name in options.vary) | _IGNORED_VARY
@@ -220,8 +220,7 @@ class CacheAnswers:
         stored = UpstreamResponse(ResponseHead(200, b"OK", raw, "1.1"), None)
         stored.feed(answer.body)
         stored.finish(None)
-        preface = options.preface if options.preface and heeds_retry(request) else b""
-        return RelayedResponse(stored, exchange, options.dialect, hide_server=True, preface=preface)
+        return RelayedResponse(stored, exchange, self._relay)
 
     def _patience_s(self, exchange: Exchange) -> float:
         if exchange.deadline is None:

@@ -11,10 +11,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.hdrs import HOST
 
-from gateway.dialects import Dialect
 from gateway.errors import RequestError, StreamLost
 from gateway.facts import UnfinishedAnswer
-from gateway.heartbeat import Heartbeats
 from gateway.hooks.answers import AnswerHooks
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
@@ -22,11 +20,9 @@ from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_a
 from gateway.proxy.attempt import Finish, SendOptions, first_attempt
 from gateway.proxy.attempts import Attempts, send_again
 from gateway.proxy.continuation import Continuation, continuation_of
-from gateway.proxy.early_head import heeds_retry
-from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.hooked import AnswerJudgement
 from gateway.proxy.locations import Exposure, rewrite
-from gateway.proxy.relay import RelayedResponse
+from gateway.proxy.relay import RelayedResponse, RelayOptions
 from gateway.proxy.translated import send_translated
 from gateway.request import Request
 from gateway.routing.target import Target, target_of
@@ -39,13 +35,7 @@ class ForwardOptions:
     """Options of a route for forwarding."""
 
     sending: SendOptions
-    dialect: Dialect
-    hide_server: bool
-    heartbeats: Heartbeats | None
-    preface: bytes
-    """Bytes that open an event stream for a client that `heeds_retry`."""
-    batch: BatchOptions | None = None
-    """How events are gathered; None if each is sent at once."""
+    relay: RelayOptions
     switched: Callable[[UpstreamResponse, Request], web.StreamResponse] | None = None
     """Factory of the response after the upstream has switched protocols."""
     hooks: AnswerHooks | None = None
@@ -121,9 +111,8 @@ class Forward:
         response = await continuation.take_up(unfinished.events)
         if response is None:
             raise StreamLost
-        return RelayedResponse(
-            response, request.exchange, options.dialect, options.hide_server, continuation
-        )
+        relay = RelayOptions(options.relay.dialect, options.relay.hide_server)
+        return RelayedResponse(response, request.exchange, relay, continuation)
 
     async def _translated(
         self, request: Request, target: Target, body: bytes | None
@@ -190,14 +179,14 @@ class Forward:
         options = self._options
         if options.hooks is None:
             return None
-        return AnswerJudgement(options.hooks, request.exchange, options.dialect)
+        return AnswerJudgement(options.hooks, request.exchange, options.relay.dialect)
 
     def _continuation(
         self, request: Request, judgement: AnswerJudgement | None
     ) -> Continuation | None:
         options = self._options
         judge = None if judgement is None else judgement.through
-        return continuation_of(request, options.dialect, options.sending, judge)
+        return continuation_of(request, options.relay.dialect, options.sending, judge)
 
     def _relay(
         self,
@@ -206,23 +195,13 @@ class Forward:
         response: UpstreamResponse,
         judgement: AnswerJudgement | None = None,
     ) -> RelayedResponse:
-        options, exchange = self._options, request.exchange
         if response.head.located:
-            exposure = _exposure(request, target, options.sending.strip)
+            exposure = _exposure(request, target, self._options.sending.strip)
             # A copy, because equal heads share one object.
             response.head = copy(response.head)
             response.head.fields = rewrite(response.head.fields, LOCATIONS, exposure)
-        dialect, preface = options.dialect, options.preface
-        return RelayedResponse(
-            response,
-            exchange,
-            dialect,
-            options.hide_server,
-            self._continuation(request, judgement) if target.continues else None,
-            options.heartbeats,
-            preface if preface and heeds_retry(request) else b"",
-            options.batch,
-        )
+        continuation = self._continuation(request, judgement) if target.continues else None
+        return RelayedResponse(response, request.exchange, self._options.relay, continuation)
 
 
 async def _finished(

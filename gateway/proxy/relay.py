@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
@@ -20,6 +21,7 @@ from gateway.exchange import Exchange
 from gateway.heartbeat import Heartbeats
 from gateway.http.headers import checked_lines
 from gateway.proxy.continuation import Continuation
+from gateway.proxy.early_head import heeds_retry
 from gateway.proxy.event_batch import BatchOptions, EventBatch
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.request import Request
@@ -38,20 +40,30 @@ _BODILESS = (204, 304)
 _OF_CHUNKS = CHUNKED + UNBUFFERED
 
 
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """Options of a route for its responses."""
+
+    dialect: Dialect
+    hide_server: bool
+    heartbeats: Heartbeats | None = None
+    """Comments that keep a silent event stream alive."""
+    preface: bytes = b""
+    """Bytes that open an event stream for a client that `heeds_retry`."""
+    batch: BatchOptions | None = None
+    """How events are gathered; None if each is sent at once."""
+
+
 class RelayedResponse(ClientResponse):
     """Response that the upstream is sending."""
 
     __slots__ = (
         "_batch",
-        "_batch_options",
         "_continuation",
-        "_dialect",
         "_encoder",
         "_exchange",
-        "_heartbeats",
-        "_hide_server",
         "_look",
-        "_preface",
+        "_options",
         "_response_body",
         "_stream",
         "_upstream",
@@ -67,16 +79,9 @@ class RelayedResponse(ClientResponse):
         self,
         upstream: UpstreamResponse,
         exchange: Exchange,
-        dialect: Dialect,
-        hide_server: bool,
+        options: RelayOptions,
         continuation: Continuation | None = None,
-        heartbeats: Heartbeats | None = None,
-        preface: bytes = b"",
-        batch: BatchOptions | None = None,
     ) -> None:
-        """`heartbeats` keep a silent event stream alive; `preface` is sent at its start. `batch` is
-        set on a route that gathers events.
-        """
         head = upstream.head
         self.status = head.status
         self.reason = "OK" if head.reason == b"OK" else head.reason.decode("latin-1")
@@ -85,26 +90,16 @@ class RelayedResponse(ClientResponse):
         self.prepared = self.over = False
         self._upstream = upstream
         self._exchange = exchange
-        self._dialect = dialect
-        self._hide_server = hide_server
+        self._options = options
         self._stream: ResponseWriter | None = None
         """Writer of the body while it arrives from the upstream."""
         self._batch: EventBatch | None = None
         """Events that wait to be written together, on a route that gathers them."""
-        self._batch_options: BatchOptions | None = None
-        self._heartbeats: Heartbeats | None = None
-        self._preface = b""
         self._encoder: BodyEncoder | None = None
         self._response_body: ResponseBody | None = None
         self._look: Callable[[bytes], bytes] | None = None
         self.error: GatewayError | None = None
         """Error that broke off the body, if any."""
-        if head.content_length is None and not head.encoded:
-            self._batch_options = batch
-            if head.is_event_stream:
-                self._heartbeats = heartbeats
-                if head.status == 200:
-                    self._preface = preface
         self._continuation = continuation
         trace = exchange.trace
         if (
@@ -122,7 +117,7 @@ class RelayedResponse(ClientResponse):
         body = self._response_body
         if body is None:
             body = self._response_body = ResponseBody(
-                self._upstream, self._exchange, self._dialect, self._continuation
+                self._upstream, self._exchange, self._options.dialect, self._continuation
             )
         return body
 
@@ -245,13 +240,17 @@ class RelayedResponse(ClientResponse):
             self.over = True
             client.sent(self)
             return
+        options = self._options
+        preface, is_legible_stream = b"", self.is_legible_stream
+        if is_legible_stream and options.preface and head.status == 200 and heeds_retry(request):
+            preface = options.preface
         if self._look is None and exchange.tap is not None:
             self._look = self.body.look
         stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
         stream.look = self._look
         stream.begin(
             self if sends_head else None,
-            self._preface,
+            preface,
             upstream.take_unread() if has_body and upstream.unread else b"",
             self.body.rest if complete else None,
         )
@@ -260,9 +259,9 @@ class RelayedResponse(ClientResponse):
             return
         self._stream = stream
         self.feed = stream.feed
-        if self._batch_options is not None and exchange.streamed and chunked:
+        if options.batch is not None and exchange.streamed and chunked and not head.encoded:
             self._batch = batch = EventBatch(
-                self._batch_options, exchange, stream, stream.feed, asyncio.get_running_loop()
+                options.batch, exchange, stream, stream.feed, asyncio.get_running_loop()
             )
             batch.begun = exchange.first_token_at is not None  # it was written with the head
             batch.look, stream.look = stream.look, None
@@ -270,7 +269,7 @@ class RelayedResponse(ClientResponse):
         error = upstream.error
         if error is None:
             upstream.attach(self)
-        stream.follow(self._heartbeats if chunked else None)
+        stream.follow(options.heartbeats if chunked and is_legible_stream else None)
         if error is not None:
             self.finish(error)  # or another upstream continues the body
 
@@ -310,7 +309,7 @@ class RelayedResponse(ClientResponse):
         if self.made_cookies:
             for cookie in self.made_cookies.values():
                 fields += b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
-        if head.server is not None and not self._hide_server:
+        if head.server is not None and not self._options.hide_server:
             fields += b"Server: %b\r\n" % head.server
         if chunked:
             # The gateway frames the body anew.
@@ -362,10 +361,7 @@ class RelayedResponse(ClientResponse):
         self.keep_alive = False
         self.error = error
         exchange.failed(error)
-        legible = not head.encoded and head.content_type.lower().startswith(
-            self._dialect.stream_type
-        )
-        stream.end(
-            self._dialect.error_event(error, exchange.request_id, stream.tail) if legible else b""
-        )
+        dialect = self._options.dialect
+        legible = not head.encoded and head.content_type.lower().startswith(dialect.stream_type)
+        stream.end(dialect.error_event(error, exchange.request_id, stream.tail) if legible else b"")
         exchange.end(end_reason(error))

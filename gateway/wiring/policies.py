@@ -45,6 +45,7 @@ from gateway.pipeline import Handler
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.forward import Forward, ForwardOptions
+from gateway.proxy.relay import RelayOptions
 from gateway.request_body.reader import BodyReader
 from gateway.routing.model_access import ServedModel
 from gateway.routing.model_listing import ModelListing
@@ -429,11 +430,13 @@ class RoutePolicies:
         return Forward(
             ForwardOptions(
                 sending=self._sending,
-                dialect=DIALECTS[self.dialect],
-                hide_server=self._config.server.hide_server,
-                heartbeats=self._heartbeats,
-                preface=self._preface,
-                batch=self._batch,
+                relay=RelayOptions(
+                    DIALECTS[self.dialect],
+                    self._config.server.hide_server,
+                    self._heartbeats,
+                    self._preface,
+                    self._batch,
+                ),
                 switched=switched,
                 hooks=self._answer_hooks(),
             )

@@ -72,7 +72,7 @@ async def test_a_stream_is_silent_once_its_backend_has_sent_nothing_for_long(
             state, silent_s = now(gateway)
             assert state is Progress.ANSWERING
             assert silent_s is not None
-            assert silent_s <= time.perf_counter() - began
+            assert silent_s <= time.perf_counter() - began + 0.002  # the loop's clock has ms
             await upstream.finish()
             await client.read_chunk()
 
