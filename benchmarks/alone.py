@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import disturbances, growth, loop_holds, slow_readers, websockets
 from benchmarks.disturbances import P99
@@ -12,6 +13,8 @@ from benchmarks.growth import Growth
 from benchmarks.loop_holds import Hold
 from benchmarks.progress import tell
 from benchmarks.websockets import Cost
+
+Measured = TypeVar("Measured")
 
 _READERS = 500
 _ROUNDS = 2
@@ -23,27 +26,40 @@ class Alone:
 
     growth: Growth
     disturbances: P99
-    stalled_kib: float
+    stalled_kib: float | None
     """Memory of a stream whose client does not read."""
-    websockets: Cost
+    websockets: Cost | None
     holds: Sequence[Hold]
 
 
 def measure(tools: tuple[Path, Path], folder: Path, seconds: float) -> Alone:
-    """Measure all of it. Takes some five minutes. Raise CannotRun or WrongAnswer."""
-    tell("alone: slow readers")
-    stalled = slow_readers.measure(tools[0], _own(folder, "readers"), _READERS)
-    tell("alone: WebSockets")
-    sockets = websockets.measure(_own(folder, "websockets"), 1, names=("gateway",))["gateway"][0]
-    tell("alone: holds of the event loop")
-    holds = loop_holds.measure(_ROUNDS)
+    """Measure all of it. Takes some five minutes. What fails is empty or None."""
+
+    def own(name: str) -> Path:
+        made = folder / name
+        made.mkdir()
+        made.chmod(0o711)
+        return made
+
+    stalled = _tried("slow readers", lambda: slow_readers.measure(tools[0], own("slow"), _READERS))
+    sockets = _tried("WebSockets", lambda: websockets.measure(own("ws"), 1, names=("gateway",)))
     return Alone(
-        growth.measure(tools, _own(folder, "growth"), seconds),
-        disturbances.measure(tools, _own(folder, "disturbances")),
-        stalled.each_kib,
-        sockets,
-        holds,
+        _tried("growth", lambda: growth.measure(tools, own("growth"), seconds)) or {},
+        _tried("disturbances", lambda: disturbances.measure(tools, own("disturbed"))) or {},
+        stalled.each_kib if stalled else None,
+        sockets["gateway"][0] if sockets else None,
+        _tried("holds of the event loop", lambda: loop_holds.measure(_ROUNDS)) or (),
     )
+
+
+def _tried(what: str, measured: Callable[[], Measured]) -> Measured | None:
+    """Return what was measured, or None if that failed: the rest of a long run is not lost."""
+    tell(f"alone: {what}")
+    try:
+        return measured()
+    except Exception as exc:
+        tell(f"alone: {what} failed: {exc!r:.300}")
+        return None
 
 
 def render(alone: Alone) -> str:
@@ -58,10 +74,3 @@ def render(alone: Alone) -> str:
             disturbances.render(alone.disturbances),
         ]
     )
-
-
-def _own(folder: Path, name: str) -> Path:
-    own = folder / name
-    own.mkdir()
-    own.chmod(0o711)
-    return own

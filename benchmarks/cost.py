@@ -88,7 +88,7 @@ def measure(
                 check_peer(peer, system, backend)
             except (CannotRun, WrongAnswer) as exc:
                 if peer.root is not None:
-                    raise
+                    raise  # at once, before the rest of a long run
                 turns.leave_out(peer.name, exc)
             else:
                 turns.join(peer, system, workloads)

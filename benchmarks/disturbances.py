@@ -129,3 +129,5 @@ _DISTURBANCES = {
     "a scrape each second": contextmanager(_each_second(_scrape)),
     "an open dashboard": _dashboard,
 }
+NAMES = tuple(name for name in _DISTURBANCES if name != QUIET)
+"""What happens meanwhile."""

@@ -87,9 +87,9 @@ def render(
             blocks += ["### Memory of open streams", _memory(memory, family)]
     if own:
         blocks += ["## The gateway alone", alone.render(own)]
-        plot = line_chart(
-            _GROWTH_TITLE, ("number", "µs"), growth.series(own.growth), logarithmic=True
-        )
+    if own and own.growth:
+        points = growth.series(own.growth)
+        plot = line_chart(_GROWTH_TITLE, ("number", "µs"), points, logarithmic=True)
         plots["growth"] = plot
         blocks.append(f"![{_caption(plot)}]({_IMAGES}-growth.svg)")
     blocks += ["## Bars", bars.render(bars.bars(found, memory, own), bars.best_peers(found))]
