@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.exchange import EndReason, Exchange
 from gateway.proxy.response_body import ResponseBody, end_reason
-from gateway.resume.ids import numbered
+from gateway.resume.ids import numbered, numbered_events
 from gateway.resume.log import StreamLog, StreamState
 from gateway.resume.policy import OnDisconnect, Policy
 from gateway.resume.streams import Streams
@@ -72,7 +72,7 @@ class Generation:
 
     def feed(self, data: bytes) -> None:
         """Add the events that are now complete to the log. Called for every piece of the stream."""
-        if self.log.ended:
+        if self.log.state is not StreamState.RUNNING:
             return
         look = self._look
         if look is not None and not (data := look(data)):
@@ -81,15 +81,20 @@ class Generation:
         if not exchange.bytes_out:
             exchange.begun()
         exchange.bytes_out += len(data)
-        try:
-            events = self._splitter.feed(data)
-        except EventTooLarge as exc:
-            self._keep(exc.events)
-            self._body.abort()
-            self._end(UpstreamInvalidResponse(str(exc)))
-            return
-        self._keep(events)
         log = self.log
+        events = None
+        if self._splitter.is_between_events:
+            events = numbered_events(data, log.prefix, log.last + 1)
+        if events is not None:
+            log.append(events)
+        else:
+            try:
+                self._keep(self._splitter.feed(data))
+            except EventTooLarge as exc:
+                self._keep(exc.events)
+                self._body.abort()
+                self._end(UpstreamInvalidResponse(str(exc)))
+                return
         if self.on_begun is not None and log.last:
             self.on_begun(log.pieces(log.first - 1, 1)[0])
             self.on_begun = None
@@ -160,7 +165,7 @@ class Generation:
         for event in events:
             kept = numbered(event, b"%b%d" % (log.prefix, log.last + 1))
             if kept is not None:
-                log.append(kept)
+                log.append((kept,))
 
     def _wait_for_readers(self) -> None:
         """Pause the upstream while all readers lag, so that the log keeps the events they lack."""

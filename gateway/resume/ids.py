@@ -57,6 +57,28 @@ def parse_after(text: str, stream: str) -> Position:
     return position
 
 
+def numbered_events(data: bytes, prefix: bytes, number: int) -> list[bytes] | None:
+    """Return the events in `data` as `numbered` does, with ids of this prefix from `number` on, if
+    they are plain. Otherwise None, and the events have to be split.
+
+    Nearly all data is plain: whole events that begin with a field, have no ids of their own, and
+    use one line ending.
+    """
+    if (
+        data[-2:] != b"\n\n"
+        or b"\r" in data
+        or b"\n\n\n" in data
+        or b"\nid" in data
+        or data[:2] == b"id"
+    ):
+        return None
+    texts = data[:-2].split(b"\n\n")
+    for text in texts:
+        if not text[:1].isalpha():
+            return None
+    return [b"id: %b%d\n%b\n\n" % (prefix, at, text) for at, text in enumerate(texts, number)]
+
+
 def numbered(event: Event, event_id: bytes) -> bytes | None:
     """Return the event with this id and exactly one blank line after it.
 
@@ -64,18 +86,7 @@ def numbered(event: Event, event_id: bytes) -> bytes | None:
     (openai-python's, for example) take a second blank line or a block of comments for an event
     without data once they have seen an id, so neither is passed on.
     """
-    raw = event.raw
-    # Fast path: nearly all events begin with a field other than the id, and use one line ending.
-    if (
-        raw[:1].isalpha()
-        and raw[-2:] == b"\n\n"
-        and raw[-3:] != b"\n\n\n"
-        and raw[:2] != b"id"
-        and b"\nid" not in raw
-        and b"\r" not in raw
-    ):
-        return b"id: %b\n%b" % (event_id, raw)
     if event.is_comment:
         return None
-    own = raw[_BOM_BYTES:] if event.bom else raw
+    own = event.raw[_BOM_BYTES:] if event.bom else event.raw
     return with_id(own.strip(b"\r\n") + b"\n\n", event_id, bom=False)

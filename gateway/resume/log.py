@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -98,7 +98,8 @@ class StreamLog:
     @property
     def shown(self) -> int:
         """Number of the newest event that readers may get."""
-        return self.last if self.stored is None else min(self.stored, self.last)
+        last, stored = self.first + len(self._events) - 1, self.stored
+        return last if stored is None or stored > last else stored
 
     def show(self, number: int | None) -> None:
         """Let readers get the events up to this number, or all of them if None."""
@@ -132,10 +133,10 @@ class StreamLog:
         """True if no more events will come."""
         return self.state is not StreamState.RUNNING
 
-    def append(self, event: bytes) -> None:
-        """Add the next event. `wake` notifies the readers, once for events that came together."""
-        self._events.append(event)
-        size = len(event)
+    def append(self, events: Collection[bytes]) -> None:
+        """Add the next events. `wake` notifies the readers."""
+        self._events += events
+        size = sum(map(len, events))
         self.size_bytes += size
         self.budget.grown(size)
         if self.size_bytes > self.cap_bytes:
@@ -147,9 +148,7 @@ class StreamLog:
             if self._events:
                 raise Trimmed
             self.first = first  # the beginning was dropped before this log followed the stream
-        for number, event in enumerate(events, first):
-            if number > self.last:
-                self.append(event)
+        self.append(tuple(events)[max(0, self.last + 1 - first) :])
 
     def read(self, after: int, most_bytes: int = _PIECE_BYTES) -> tuple[bytes, int]:
         """Return the events after number `after`, and the number of the last of them.
@@ -178,6 +177,8 @@ class StreamLog:
         start = after + 1 - self.first
         if start < 0:
             raise Trimmed
+        if self.size_bytes <= most_bytes:
+            return self._events[start:]
         size, taken = 0, []
         for event in self._events[start:]:
             if size >= most_bytes:

@@ -11,6 +11,7 @@ from gateway.resume.ids import (
     Position,
     new_stream_id,
     numbered,
+    numbered_events,
     parse_after,
     parse_event_id,
     slot_of,
@@ -67,3 +68,43 @@ def test_a_numbered_event_is_dispatched_as_before_under_its_number(
     assert [(m.type, m.data) for m in ours] == [(m.type, m.data) for m in theirs]
     for number, told in enumerate(kept, 1):
         assert read(told).last_event_id == f"{STREAM}.{number}"
+
+
+pieces = st.lists(
+    st.sampled_from(
+        [
+            b"data: a\n\n",
+            b"data: a\ndata: b\n\n",
+            b"event: e\ndata: x\n\n",
+            b"id: own\ndata: c\n\n",
+            b"data: d\nid\n\n",
+            b": c\n\n",
+            b": c\ndata: e\n\n",
+            b"\n",
+            b"data: f\r\n\r\n",
+            b"data: g",
+            b"\n\n",
+            b"identity: x\n\n",
+            b" x\n\n",
+        ]
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@given(st.lists(pieces, max_size=4))
+def test_plain_events_are_numbered_as_each_of_them_would_be(reads: list[bytes]) -> None:
+    splitter, prefix = EventSplitter(), b"%b." % STREAM.encode()
+    number = 1
+    for data in reads:
+        plain = numbered_events(data, prefix, number) if splitter.is_between_events else None
+        split = [event for event in splitter.feed(data) if not event.is_comment]
+        kept = [numbered(event, b"%b%d" % (prefix, at)) for at, event in enumerate(split, number)]
+        assert plain is None or plain == kept
+        number += len(kept)
+
+
+def test_events_of_one_read_are_plain() -> None:
+    data = b"data: a\n\ndata: b\ndata: c\n\n"
+    expected = [b"id: 1.7\ndata: a\n\n", b"id: 1.8\ndata: b\ndata: c\n\n"]
+    assert numbered_events(data, b"1.", 7) == expected

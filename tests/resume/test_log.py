@@ -21,7 +21,7 @@ def event(number: int, size: int = 10) -> bytes:
 def log_of(count: int, *, cap_bytes: int = 10**6) -> StreamLog:
     log = StreamLog("0" * 34, b"o", cap_bytes, Streams(10**9))
     for number in range(1, count + 1):
-        log.append(event(number))
+        log.append((event(number),))
     return log
 
 
@@ -50,7 +50,7 @@ def test_a_log_that_outgrows_its_cap_keeps_its_end(sizes: list[int], cap_bytes: 
     log = StreamLog("0" * 34, b"o", cap_bytes, streams)
     events = [event(number, size) for number, size in enumerate(sizes, 1)]
     for one in events:
-        log.append(one)
+        log.append((one,))
     assert log.last == len(events)
     assert log.size_bytes <= max([cap_bytes, *map(len, events)])
     assert streams.size_bytes == log.size_bytes
@@ -122,7 +122,7 @@ def test_readers_get_only_events_that_are_stored() -> None:
     reader = Taking(log)
     log.join(reader)
     for event in (b"1", b"2", b"3"):
-        log.append(event)
+        log.append((event,))
         log.wake()
     assert reader.taken == b""
     assert log.shown == 0
@@ -137,11 +137,11 @@ def test_a_stream_is_settled_when_its_last_event_is_stored() -> None:
     log = StreamLog("0" * 34, b"o", 10**6, Streams(10**9))
     settled: list[bool] = []
     log.show(0)
-    log.append(b"1")
+    log.append((b"1",))
     log.on_settled = settled.append
     log.show(1)
     assert settled == []  # more may come
-    log.append(b"2")
+    log.append((b"2",))
     log.end(StreamState.COMPLETE)
     log.show(2)
     log.show(2)
@@ -154,7 +154,7 @@ def test_a_lost_stream_has_no_event_that_is_not_stored() -> None:
     settled: list[bool] = []
     log.show(0)
     for event in (b"1", b"22", b"333"):
-        log.append(event)
+        log.append((event,))
     log.show(1)
     log.on_settled = settled.append
     log.end(StreamState.COMPLETE)
