@@ -27,6 +27,7 @@ class GatewayError(Exception):
     model: str | None = None
     """Model that the client asked for, if it is not served."""
     default_message = "The gateway failed to handle this request."
+    default_headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class GatewayError(Exception):
         if code is not None:
             self.code = code
         self.param = param
-        self.headers = headers
+        self.headers = headers or self.default_headers
         self.reason = reason
         super().__init__(self.message)
 
@@ -273,9 +274,7 @@ class UnsupportedCoding(RequestError):
         "The request body has an unknown Content-Encoding. Send it as it is, or in one of zstd, "
         "br, gzip or deflate."
     )
-
-    def __init__(self) -> None:
-        super().__init__(headers=(("Accept-Encoding", "zstd, br, gzip, deflate"),))
+    default_headers = (("Accept-Encoding", "zstd, br, gzip, deflate"),)
 
 
 class ModelUnknown(Forbidden):
@@ -304,9 +303,7 @@ class WebSocketVersion(RequestError):
     status = 426
     code = "websocket_version"
     default_message = "Only version 13 of the WebSocket protocol is spoken here."
-
-    def __init__(self) -> None:
-        super().__init__(headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    default_headers = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
 class UpgradeRequired(RequestError):
@@ -315,9 +312,7 @@ class UpgradeRequired(RequestError):
     status = 426
     code = "upgrade_required"
     default_message = "Only WebSockets are served here. Connect with wss:// or ws://."
-
-    def __init__(self) -> None:
-        super().__init__(headers=(("Upgrade", "websocket"),))
+    default_headers = (("Upgrade", "websocket"),)
 
 
 class SessionBroken(RequestError):
@@ -441,26 +436,29 @@ class Unavailable(GatewayError):
         super().__init__(message, code=code, headers=headers, reason=reason)
 
 
-class Overloaded(Unavailable):
+class UnavailableNow(Unavailable):
+    """Base of the errors whose reason is for the log only, and whose message is always the same."""
+
+    def __init__(self, reason: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(reason=reason, retry_after_s=retry_after_s)
+
+
+class Overloaded(UnavailableNow):
     """This process is at its capacity: `server.max_requests`, `server.max_memory` or
     `server.body_memory`.
     """
 
+    code = "overloaded"
     default_message = "The gateway is overloaded. Retry shortly."
 
-    def __init__(self, what: str) -> None:
-        super().__init__(code="overloaded", reason=what)
 
-
-class Draining(Unavailable):
+class Draining(UnavailableNow):
     """The gateway stopped before the response was complete. A retry reaches another gateway,
     or the next process.
     """
 
+    code = "gateway_draining"
     default_message = "The gateway is restarting. Send the request again."
-
-    def __init__(self) -> None:
-        super().__init__(code="gateway_draining")
 
 
 class Cancelled(GatewayError):
@@ -471,40 +469,32 @@ class Cancelled(GatewayError):
     default_message = "The request was cancelled by an operator."
 
 
-class AuthUnavailable(Unavailable):
+class AuthUnavailable(UnavailableNow):
     """The credential cannot be verified at the moment: the issuer's keys are unreachable."""
 
+    code = "auth_unavailable"
     default_message = "Credentials cannot be verified at the moment. Retry shortly."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(code="auth_unavailable", reason=reason)
 
-
-class LimitsUnavailable(Unavailable):
+class LimitsUnavailable(UnavailableNow):
     """The limit store does not respond, and a limit of the route refuses requests without it."""
 
+    code = "limits_unavailable"
     default_message = "Limits cannot be checked at the moment. Retry shortly."
 
-    def __init__(self) -> None:
-        super().__init__(code="limits_unavailable")
 
-
-class QueueFull(Unavailable):
+class QueueFull(UnavailableNow):
     """The queue for the backend is full."""
 
+    code = "queue_full"
     default_message = "Too many requests are waiting for this model. Retry later."
 
-    def __init__(self, gate: str, retry_after_s: int) -> None:
-        super().__init__(code="queue_full", reason=gate, retry_after_s=retry_after_s)
 
-
-class QueueTimeout(Unavailable):
+class QueueTimeout(UnavailableNow):
     """The backend had no capacity within `admission.max_wait`."""
 
+    code = "queue_timeout"
     default_message = "The model had no room for this request in time. Retry later."
-
-    def __init__(self, gate: str, retry_after_s: int) -> None:
-        super().__init__(code="queue_timeout", reason=gate, retry_after_s=retry_after_s)
 
 
 class StreamNotFound(NotFound):
@@ -560,13 +550,11 @@ class IdempotencyConflict(RequestError):
         super().__init__(param="Idempotency-Key")
 
 
-class ResumeUnavailable(Unavailable):
+class ResumeUnavailable(UnavailableNow):
     """The stream store does not respond, and the route refuses requests without it."""
 
+    code = "resume_unavailable"
     default_message = "Streams cannot be kept at the moment. Retry shortly."
-
-    def __init__(self) -> None:
-        super().__init__(code="resume_unavailable")
 
 
 class ChannelNotFound(NotFound):
@@ -584,9 +572,6 @@ class InvalidEvent(RequestError):
 
     code = "invalid_event"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
-        super().__init__(message, param=param)
-
 
 class TooManyChannels(RequestError):
     """The tenant has as many channels as it may have."""
@@ -595,9 +580,7 @@ class TooManyChannels(RequestError):
     code = "too_many_channels"
     kind = "rate_limit_error"
     default_message = "No more channels can be opened now. Use fewer, or retry later."
-
-    def __init__(self) -> None:
-        super().__init__(headers=(("Retry-After", "60"),))
+    default_headers = (("Retry-After", "60"),)
 
 
 class TooManyFollowers(RequestError):
@@ -606,9 +589,7 @@ class TooManyFollowers(RequestError):
     status = 429
     code = "too_many_followers"
     kind = "rate_limit_error"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers=(("Retry-After", "10"),))
+    default_headers = (("Retry-After", "10"),)
 
 
 class FollowerBehind(RequestError):
@@ -619,13 +600,11 @@ class FollowerBehind(RequestError):
     default_message = "Events arrived faster than you read them. Connect again."
 
 
-class ChannelsUnavailable(Unavailable):
+class ChannelsUnavailable(UnavailableNow):
     """The store, or the worker that keeps the channel, does not respond."""
 
+    code = "channels_unavailable"
     default_message = "Channels cannot be reached at the moment. Retry shortly."
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(code="channels_unavailable", reason=reason)
 
 
 class UpstreamError(GatewayError):
@@ -740,30 +719,27 @@ class UpstreamToldError(UpstreamError):
             self.code = code
 
 
-class UpstreamWaking(Unavailable):
+class UpstreamWaking(UnavailableNow):
     """The backend scales from zero, and did not start in time."""
 
+    code = "upstream_waking"
     default_message = "The model backend is starting. Retry after the given time."
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(code="upstream_waking", retry_after_s=retry_after_s)
+        super().__init__(retry_after_s=retry_after_s)
 
 
-class UpstreamBusy(Unavailable):
+class UpstreamBusy(UnavailableNow):
     """No endpoint of the backend had capacity in time, or too many requests already wait for
     one.
     """
 
+    code = "upstream_busy"
     default_message = "The model backend is busy. Retry shortly."
 
-    def __init__(self, reason: str | None = None) -> None:
-        super().__init__(code="upstream_busy", reason=reason)
 
-
-class NoEndpoint(Unavailable):
+class NoEndpoint(UnavailableNow):
     """The backend has no endpoint now: none was discovered, or all are drained."""
 
+    code = "upstream_unavailable"
     default_message = "The model backend has no endpoint at the moment. Retry shortly."
-
-    def __init__(self) -> None:
-        super().__init__(code="upstream_unavailable")

@@ -247,7 +247,7 @@ def _result(error: GatewayError) -> ShadowResult:
     """Return the outcome of a copy that failed."""
     if isinstance(error, RequestError):
         return ShadowResult.UNSUITABLE
-    dropped = isinstance(error, (Unavailable, UpstreamBusy))
+    dropped = isinstance(error, Unavailable)
     return ShadowResult.DROPPED if dropped else ShadowResult.ERROR
 
 
