@@ -17,8 +17,8 @@ class KeyRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(pattern=r"[a-z0-9]{4,32}")
-    hash: str = Field(pattern=r"sha256:[0-9a-f]{32}:[0-9a-f]{64}")
     owner: str = Field(min_length=1)
+    hash: str = Field(pattern=r"sha256:[0-9a-f]{32}:[0-9a-f]{64}")
     created: AwareDatetime
     tenant: str | None = None
     tier: str | None = None
@@ -45,24 +45,11 @@ def from_record(record: KeyRecord) -> ApiKey:
 def to_record(key: ApiKey) -> dict[str, Any]:
     """Return the record of a key. Fields without a value are omitted."""
     record: dict[str, Any] = {
-        "id": key.id,
-        "owner": key.owner,
+        **{name: _plain(getattr(key, name)) for name in KeyRecord.model_fields},
         "hash": f"sha256:{key.salt.hex()}:{key.hash.hex()}",
         # Lists are in this order, and a second may see several keys.
         "created": key.created.astimezone(UTC).isoformat(timespec="milliseconds"),
-        "tenant": key.tenant,
-        "tier": key.tier,
-        "models": None if key.models is None else list(key.models),
-        "limits": list(key.limits),
-        "scopes": list(key.scopes),
-        "expires": _text(key.expires),
-        "revoked": _text(key.revoked),
-        "suspended": _text(key.suspended),
-        "team": key.team,
-        "tags": list(key.tags),
-        "routes": None if key.routes is None else list(key.routes),
         "allowance": key.allowance.record(),
-        "line": key.line,
     }
     # An empty list of models or routes allows none, which differs from no list.
     return {
@@ -72,5 +59,7 @@ def to_record(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds")
+    return list(value) if isinstance(value, tuple) else value
