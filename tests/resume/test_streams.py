@@ -6,10 +6,20 @@ import asyncio
 
 import pytest
 
+from gateway.resume.claims import LocalClaims
 from tests.resume.streams import ask, follow, post, stream_id
+from tests.support.client import RawClient
 from tests.support.figures import Report
 from tests.support.gateway import StartGateway, StartGatewayProcess, simple_config
-from tests.support.upstream import ScriptedUpstream, sse_reply
+from tests.support.upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    Script,
+    ScriptedUpstream,
+    chunk,
+    json_reply,
+    sse_reply,
+)
 from tests.support.waiting import PATIENCE_S
 
 KIB, MIB = 1024, 1024 * 1024
@@ -31,6 +41,45 @@ async def test_e11_a_full_store_forgets_the_oldest_finished_streams(
         assert there == [404] * (20 - kept) + [200] * kept
         assert 4 <= kept <= 8
         assert streams.evicted == 20 - kept
+
+
+async def test_a_request_waits_without_a_task_until_there_is_a_stream_to_keep(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        async with RawClient(gateway.port) as client:
+            await client.send(post())
+            connection = await upstream.accept()
+            await connection.read_request()
+            running = {task.get_coro() for task in asyncio.all_tasks()}
+            names = {getattr(coroutine, "__qualname__", "") for coroutine in running}
+            assert not {name for name in names if name.startswith(("Pipeline.", "Resume."))}
+            await connection.send(STREAM_HEAD + chunk(b"data: 1\n\n") + LAST_CHUNK)
+            stream = stream_id(await client.read_response())
+        assert (await ask(gateway, follow(stream))).status == 200
+
+
+@pytest.mark.parametrize("answer", [json_reply({}), json_reply({}, status="503 Unavailable")])
+async def test_an_answer_that_is_not_kept_names_no_stream_and_frees_its_key(
+    start_gateway: StartGateway, answer: Script
+) -> None:
+    async with ScriptedUpstream(answer) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, resume={}))
+        for number in range(1, 3):
+            response = await ask(gateway, post("Idempotency-Key: k"))
+            assert response.value("x-stream-id") is None
+            assert len(upstream.requests) == number
+
+
+async def test_an_error_names_no_stream_and_frees_its_key(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(simple_config("http://127.0.0.1:9", resume={}))
+    for _ in range(2):
+        response = await ask(gateway, post("Idempotency-Key: k"))
+        assert (response.status, response.value("x-stream-id")) == (502, None)
+    claims = gateway.server.runtime.streams.claims
+    assert isinstance(claims, LocalClaims)
+    assert len(claims) == 0
 
 
 async def test_a_finished_stream_is_kept_for_its_time(start_gateway: StartGateway) -> None:
