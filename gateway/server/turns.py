@@ -4,7 +4,8 @@ streams are not delayed.
 If many requests arrive at once, the event loop would begin all of them before it polls its sockets
 again: 200 requests delay every stream by 10 ms. With pacing, the loop polls in between. The limit
 is a time and not a number, because a request takes 25 µs to begin, or some milliseconds with a
-large body.
+large body. It grows with the time that everything else takes, so that streams which keep the loop
+busy hold requests up no more than requests hold up streams.
 
 Requests that wait take turns by the client connection they came on, so that a bridge that begins
 many generations holds up its own.
@@ -18,11 +19,18 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
 TURN_S = 0.0004
-"""Time of one turn of the loop, in seconds, after which no request begins in it.
+"""Time of one turn of the loop, in seconds, after which no request begins in it, if the rest of the
+turn is short.
 
 An event waits for it and for the answers to the requests, which take as long. With a shorter time,
 the loop polls more often than streams need, and the last of 200 requests begins later.
 """
+SHARE = 0.4
+"""Time for beginnings as a share of what everything else took since those of the last turn. Without
+it, 2 000 streams that keep the loop busy would let a request begin after a second.
+"""
+LONGEST_S = 0.01
+"""Longest time for beginnings in one turn, in seconds."""
 
 
 class Turns:
@@ -36,6 +44,8 @@ class Turns:
         self._clock = clock
         self._until = 0.0
         """Time after which no request begins in this turn, if one has begun in it."""
+        self._paused_at = 0.0
+        """Time at which requests began to wait for the next turn."""
         self._waiting: OrderedDict[Hashable, deque[Callable[[], None]]] = OrderedDict()
         """Requests that wait, by the connection they came on. The first one is next."""
         self._scheduled = False
@@ -55,6 +65,8 @@ class Turns:
             self._until = now + TURN_S
             self._loop.call_soon(self._next_turn)
         elif self._waiting or now >= self._until:
+            if not self._waiting:
+                self._paused_at = now
             self._waiting.setdefault(owner, deque()).append(begin)
             return
         begin()
@@ -66,12 +78,18 @@ class Turns:
             return
         self._loop.call_soon(self._next_turn)
         clock = self._clock
-        self._until = until = clock() + TURN_S
+        now = clock()
+        others_s = now - self._paused_at
+        self._until = until = now + min(max(TURN_S, SHARE * others_s), LONGEST_S)
         while True:  # one begins in any case
             owner, begins = waiting.popitem(last=False)
             begin = begins.popleft()
             if begins:
                 waiting[owner] = begins  # behind the others
             begin()
-            if not waiting or clock() >= until:
+            if not waiting:
+                return
+            now = clock()
+            if now >= until:
+                self._paused_at = now
                 return

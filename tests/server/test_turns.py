@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import TURN_S, Turns
+from gateway.server.turns import LONGEST_S, SHARE, TURN_S, Turns
 
 
 class Crowd:
@@ -25,12 +25,13 @@ class Crowd:
 
         self.turns.take(begin, name if owner is None else owner)
 
-    async def begun_in_each_turn(self, count: int) -> list[int]:
+    async def begun_in_each_turn(self, count: int, *, others_s: float = 0.0) -> list[int]:
         """Let the loop turn until so many have begun. Return how many began before, and in each
-        turn.
+        turn. Everything else in a turn takes `others_s`.
         """
         seen = [0, len(self.begun)]
         while len(self.begun) < count:
+            self.now_s += others_s
             await asyncio.sleep(0)
             seen.append(len(self.begun))
         return [b - a for a, b in itertools.pairwise(seen)]
@@ -65,6 +66,19 @@ async def test_other_work_of_a_turn_uses_its_time(crowd: Crowd) -> None:
     crowd.arrives("second")
     assert crowd.begun == ["first"]
     assert await crowd.begun_in_each_turn(2) == [1, 1]
+
+
+async def test_requests_begin_for_longer_if_everything_else_takes_long(crowd: Crowd) -> None:
+    for number in range(31):
+        crowd.arrives(str(number), takes_s=TURN_S)
+    others_s = 9.5 * TURN_S / SHARE
+    assert await crowd.begun_in_each_turn(31, others_s=others_s) == [1, 10, 10, 10]
+
+
+async def test_streams_never_wait_long_for_requests_to_begin(crowd: Crowd) -> None:
+    for number in range(9):
+        crowd.arrives(str(number), takes_s=LONGEST_S / 3.5)
+    assert await crowd.begun_in_each_turn(9, others_s=1.0) == [1, 4, 4]
 
 
 async def test_a_request_does_not_overtake_one_that_waits(crowd: Crowd) -> None:
