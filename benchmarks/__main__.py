@@ -54,6 +54,7 @@ from benchmarks.answers import WrongAnswer
 from benchmarks.machine import OtherWork, description
 from benchmarks.peers import PEERS
 from benchmarks.processes import CannotRun, compile_tools, cores, raise_file_limit
+from benchmarks.progress import tried
 from benchmarks.workloads import WORKLOADS
 
 _LOADS = ("unary64", "unary1", "flood", "paced", "burst")
@@ -108,7 +109,8 @@ def _report(arguments: Namespace, tools: Tools) -> Outcome:
         rounds=arguments.rounds,
         seconds=arguments.seconds,
     )
-    memory = open_streams.measure(peers, programs, tools.folder)
+    held = tried("open streams", lambda: open_streams.measure(peers, programs, tools.folder))
+    memory = held or {}
     own = None if arguments.peers else alone.measure(programs, tools.folder, arguments.seconds)
     how = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
     where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core; {how}"

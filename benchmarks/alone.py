@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from benchmarks import disturbances, growth, loop_holds, slow_readers, websockets
 from benchmarks.disturbances import P99
 from benchmarks.growth import Growth
 from benchmarks.loop_holds import Hold
-from benchmarks.progress import tell
+from benchmarks.progress import tried
 from benchmarks.websockets import Cost
-
-Measured = TypeVar("Measured")
 
 _READERS = 500
 _ROUNDS = 2
@@ -41,25 +38,15 @@ def measure(tools: tuple[Path, Path], folder: Path, seconds: float) -> Alone:
         made.chmod(0o711)
         return made
 
-    stalled = _tried("slow readers", lambda: slow_readers.measure(tools[0], own("slow"), _READERS))
-    sockets = _tried("WebSockets", lambda: websockets.measure(own("ws"), 1, names=("gateway",)))
+    stalled = tried("slow readers", lambda: slow_readers.measure(tools[0], own("slow"), _READERS))
+    sockets = tried("WebSockets", lambda: websockets.measure(own("ws"), 1, names=("gateway",)))
     return Alone(
-        _tried("growth", lambda: growth.measure(tools, own("growth"), seconds)) or {},
-        _tried("disturbances", lambda: disturbances.measure(tools, own("disturbed"))) or {},
+        tried("growth", lambda: growth.measure(tools, own("growth"), seconds)) or {},
+        tried("disturbances", lambda: disturbances.measure(tools, own("disturbed"))) or {},
         stalled.each_kib if stalled else None,
         sockets["gateway"][0] if sockets else None,
-        _tried("holds of the event loop", lambda: loop_holds.measure(_ROUNDS)) or (),
+        tried("holds of the event loop", lambda: loop_holds.measure(_ROUNDS)) or (),
     )
-
-
-def _tried(what: str, measured: Callable[[], Measured]) -> Measured | None:
-    """Return what was measured, or None if that failed: the rest of a long run is not lost."""
-    tell(f"alone: {what}")
-    try:
-        return measured()
-    except Exception as exc:
-        tell(f"alone: {what} failed: {exc!r:.300}")
-        return None
 
 
 def render(alone: Alone) -> str:

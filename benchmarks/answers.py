@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 _CHAT, _MESSAGES_PATH = "/v1/chat/completions", "/v1/messages"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
 _SENT_AT = re.compile(rb"t=(\d+) ")
 _MESSAGES = [{"role": "user", "content": "Say hello."}]
 _UNARY = {"model": "mock-20-0", "stream": False, "messages": _MESSAGES}

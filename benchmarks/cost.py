@@ -8,6 +8,7 @@ figures of the same round, so that what slows the machine slows both.
 from __future__ import annotations
 
 import statistics
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -113,6 +114,10 @@ def check_peer(peer: Peer, system: System, backend: int) -> None:
         check(system.port, backend, system.token, rewritten=peer.rewrites)
 
 
+_FAILURES = (WrongAnswer, OSError, ValueError, subprocess.SubprocessError)
+"""Ways in which a system fails under a load: it answers wrongly or late, or it has ended."""
+
+
 class _Turns:
     """Systems that take turns."""
 
@@ -134,7 +139,7 @@ class _Turns:
                 needed = workload.warm(
                     self._sseload, system.port, system.token, min(self._seconds, _WARM_S)
                 )
-            except WrongAnswer as exc:
+            except _FAILURES as exc:
                 self.leave_out(f"{peer.name}, {workload.title},", exc)
             else:
                 self._lengths[peer.name, workload.name] = max(self._seconds, needed)
@@ -161,7 +166,7 @@ class _Turns:
                 continue
             try:
                 rows.setdefault(name, []).append(self._sample(workload, name))
-            except WrongAnswer as exc:
+            except _FAILURES as exc:
                 del self._lengths[name, workload.name]
                 rows.pop(name, None)
                 self.leave_out(f"{name}, {workload.title},", exc)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Measured = TypeVar("Measured")
 
 
 def tell(text: str) -> None:
@@ -30,3 +33,13 @@ class Progress:
         tell(f"{what} ({self._number + 1} of {len(self._planned)}, all end about {ends})")
         self._done_s += self._planned[self._number]
         self._number += 1
+
+
+def tried(what: str, measured: Callable[[], Measured]) -> Measured | None:
+    """Return what was measured, or None if that failed: the rest of a long run is not lost."""
+    tell(what)
+    try:
+        return measured()
+    except Exception as exc:
+        tell(f"{what} failed: {exc!r:.300}")
+        return None

@@ -8,10 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import batching, cost, report
+from benchmarks import batching, cost, disturbances, report
+from benchmarks.alone import Alone
 from benchmarks.cost import Found, Sample
+from benchmarks.loop_holds import Hold
 from benchmarks.peers import PEERS
 from benchmarks.plots import bars, lines
+from benchmarks.websockets import Cost
 from benchmarks.workloads import WORKLOADS, Run
 
 _UNARY, _BURST = WORKLOADS["unary64"], WORKLOADS["burst"]
@@ -63,6 +66,37 @@ def test_the_page_has_every_family_that_was_measured_and_its_plots(found: Found)
     assert "bare-ttfb-burst" in plots
     for svg in plots.values():
         ElementTree.fromstring(svg)  # noqa: S314
+
+
+def test_what_the_gateway_promises_alone_is_on_the_page_and_among_the_bars(found: Found) -> None:
+    own = Alone(
+        {"routes": {1: 70.0, 1000: 77.0}, "workers": {1: 70.0, 2: 77.0}},
+        {"nothing else": [700.0], **{name: [735.0] for name in disturbances.NAMES}},
+        60.0,
+        Cost(10.0, 100.0, 5000, 20.0),
+        [Hold("translated", "keys", "1 MiB", 90.0, 40.0, 200)],
+    )
+    text, plots = report.render(found, {}, [_UNARY], list(PEERS.values()), "a machine", own)
+    assert "1: 70.0 (1.00); 1,000: 77.0 (1.10)" in text
+    assert "| an open dashboard | 735 | 1.05 |" in text
+    assert "| Memory of a stalled reader | ≤ 96 KiB | 60.0 KiB | met |" in text
+    assert "keys, translated, 1 MiB | ≤ 50 ms of CPU | 40.0 ms of CPU | met |" in text
+    assert "two workers on one core / of one worker" in text
+    assert "growth" in plots
+
+
+def test_what_was_not_measured_alone_is_said_so(found: Found) -> None:
+    own = Alone({}, {}, None, None, ())
+    text, _ = report.render(found, {}, [_UNARY], list(PEERS.values()), "a machine", own)
+    assert "| Memory of a stalled reader | ≤ 96 KiB |  | not measured |" in text
+
+
+def test_a_system_that_fails_under_a_load_leaves_it_and_is_named(found: Found) -> None:
+    del found.samples["unary64"]["gateway"]
+    found.missing["gateway, small answers, 64 connections,"] = "no end after 22 s"
+    text, _ = report.render(found, {}, [_UNARY, _BURST], list(PEERS.values()), "a machine")
+    assert "gateway, small answers, 64 connections, was not measured: no end after 22 s" in text
+    assert "| nginx | 20.0 |" in text
 
 
 @pytest.fixture
