@@ -34,30 +34,25 @@ class TeamSettings(UserSettings):
     """Longest lifetime of the keys that users make, such as `30d`; null: they may have no end."""
 
 
-class UserState(UserSettings):
+class HolderState(Document):
+    """State of a team or user, beside its settings."""
+
+    name: str
+    created: str
+    """Time in ISO 8601, like the time below."""
+    suspended: str | None
+    version: str
+    """Value of `version` for a change that is made from this state."""
+    budgets: list[BudgetState] | None = None
+    """Budgets of `limits`, in lists; null if the store of limits does not answer."""
+
+
+class UserState(HolderState, UserSettings):
     """A user that has a record. Owners of keys need none."""
 
-    name: str
-    created: str
-    """Time in ISO 8601, like the time below."""
-    suspended: str | None
-    version: str
-    """Value of `version` for a change that is made from this state."""
-    budgets: list[BudgetState] | None = None
-    """Budgets of `limits`, in lists of users; null if the store of limits does not answer."""
 
-
-class TeamState(TeamSettings):
+class TeamState(HolderState, TeamSettings):
     """Team with its limits and models."""
-
-    name: str
-    created: str
-    """Time in ISO 8601, like the time below."""
-    suspended: str | None
-    version: str
-    """Value of `version` for a change that is made from this state."""
-    budgets: list[BudgetState] | None = None
-    """Budgets of `limits`, in lists of teams; null if the store of limits does not answer."""
 
 
 class TeamMember(Document):
