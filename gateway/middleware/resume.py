@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from gateway import json_body
 from gateway.errors import (
@@ -51,6 +51,8 @@ DEFERRED = "deferred"
 """Value of X-Resume for a stream that the store does not know yet. Until the store answers again,
 only this process can resume it.
 """
+_LAST_EVENT_ID, _KEY = istr("Last-Event-ID"), istr("Idempotency-Key")
+_POLICY = istr(HEADER)
 _KEY_CHARS = 255
 _AGAIN_S = 0.05
 
@@ -105,17 +107,17 @@ class Resume:
         if request.method not in ("GET", "POST"):
             return None
         headers = request.headers
-        last_id = headers.get("Last-Event-ID")
+        last_id = headers.get(_LAST_EVENT_ID)
         if last_id:
             return self._reads.read(request, parse_event_id(last_id))
         if options.responses and (asked := responses.asked_for(exchange.path)) is not None:
             return self._at_response(request, *asked)
-        policy = options.allowed.policy(headers.get(HEADER))
+        policy = options.allowed.policy(headers.get(_POLICY))
         sharing = self._streams.sharing
         if options.refuses and sharing is not None and not sharing.available:
             raise ResumeUnavailable
         new = NewStream(self._streams, policy)
-        key = headers.get("Idempotency-Key") if request.method == "POST" else None
+        key = headers.get(_KEY) if request.method == "POST" else None
         if key is not None:
             return self._once(request, new, key)
         return self._begin(request, new)

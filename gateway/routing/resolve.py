@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 from multidict import istr
 
 from gateway import json_body
@@ -166,7 +167,7 @@ class Resolve:
         JSON.
         """
         request.exchange.body = body
-        content_type = request.headers.get("Content-Type", "")
+        content_type = request.headers.get(CONTENT_TYPE, "")
         if content_type.lower().startswith("multipart/form-data"):
             return self._by_form(request, content_type, body)
         if parsed is not None:
@@ -229,8 +230,10 @@ class Resolve:
                 self._guard(request, fallback, parsed, own=True)
             return fallback
         target = self._target(exchange, name)
-        self._guard(request, target, parsed)
-        target = placed(request, target)
+        if target.access.restricts(exchange.principal):
+            self._guard(request, target, parsed)
+        if target.deployed is not None or exchange.assignment is not None:
+            target = placed(request, target)
         if target.rename_to is not None:
             parsed.rename(target.rename_to)
             exchange.rewritten()
@@ -326,7 +329,7 @@ def rename_model(request: Request, body: bytes | None, name: str) -> None:
         exchange.json.rename(name)
         exchange.rewritten()
     elif body is not None:
-        content_type = request.headers.get("Content-Type", "")
+        content_type = request.headers.get(CONTENT_TYPE, "")
         start, end = find_model_field(body, boundary_of(content_type))
         exchange.body = b"".join((body[:start], name.encode(), body[end:]))
 
@@ -373,10 +376,10 @@ def _is_media(request: Request) -> bool:
     """Tell whether the content type of the body is media. A body of any other type may be read as
     JSON by a server that ignores the type, and may set a maximum of tokens.
     """
-    return request.headers.get("Content-Type", "").lower().startswith(_MEDIA)
+    return request.headers.get(CONTENT_TYPE, "").lower().startswith(_MEDIA)
 
 
 def _is_json(request: Request) -> bool:
-    content_type = request.headers.get("Content-Type", "").lower()
+    content_type = request.headers.get(CONTENT_TYPE, "").lower()
     media_type = content_type.partition(";")[0].strip()
     return media_type.endswith("json") or not media_type
