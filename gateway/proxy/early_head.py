@@ -29,7 +29,7 @@ from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
 _STREAMS = re.compile(rb'"stream"\s*:\s*true')
-"""What a body contains that asks for a stream, in the object or anywhere else in it."""
+"""Pattern of a body that may ask for a stream: the member may be anywhere in it."""
 _FIELDS = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": "no-cache",
