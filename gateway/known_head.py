@@ -10,6 +10,7 @@ digits of Content-Length; every other head is parsed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from aiohttp import HttpVersion11
 from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE
@@ -25,6 +26,10 @@ _FIELDS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 """Spellings of Content-Length by clients that repeat their heads."""
 _MOST_HEADS = 256
 """Heads that a worker remembers at least, and half of those that it remembers at most."""
+_UNUSED_S = 60.0
+"""Seconds after which a head that does not come again is forgotten at the earliest; twice that at
+the latest.
+"""
 _LENGTH = re.compile(rb"\r\nContent-Length: ?([0-9]{1,15})(?=\r\n)", re.IGNORECASE)
 _ODD = (CONTENT_ENCODING, EXPECT, TRANSFER_ENCODING, UPGRADE)
 """Fields that make a head something else than plain, whatever their values."""
@@ -104,15 +109,19 @@ _Key = tuple[PeerAddress, bytes]
 class KnownHeads:
     """Heads that the connections of a worker have in common. A head means the same for one peer."""
 
-    __slots__ = ("_latest", "_older")
+    __slots__ = ("_ages", "_call_later", "_latest", "_older")
 
-    def __init__(self) -> None:
+    def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`call_later` is that of the event loop."""
+        self._call_later = call_later
+        self._ages = False
+        """True while a timer runs for `_age`."""
         self._latest: dict[_Key, KnownHead | tuple[bytes, RawRequestMessage] | None] = {}
         """Heads as they were parsed. When one comes again, it is replaced by what `KnownHead.of`
         makes of it.
         """
-        self._older = self._latest
-        """Heads to forget, unless they come again before `_latest` is full."""
+        self._older: dict[_Key, KnownHead | tuple[bytes, RawRequestMessage] | None] = {}
+        """Heads to forget, unless they come again within a minute and before `_latest` is full."""
 
     def find(self, peer: PeerAddress, data: bytes) -> KnownHead | None:
         """Return the head that these bytes may begin with: `match` tells whether they do."""
@@ -136,6 +145,20 @@ class KnownHeads:
         if len(self._latest) >= _MOST_HEADS:
             self._latest, self._older = {}, self._latest
         self._latest[key] = seen
+        if not self._ages:
+            self._ages = True
+            self._call_later(_UNUSED_S, self._age)
+
+    def forget(self) -> None:
+        """Forget all heads: they may mean something else from now on."""
+        self._latest, self._older = {}, {}
+
+    def _age(self) -> None:
+        """Forget heads that have not come for a minute: most have a credential."""
+        self._latest, self._older = {}, self._latest
+        self._ages = bool(self._older)
+        if self._ages:
+            self._call_later(_UNUSED_S, self._age)
 
 
 def _without_length(data: bytes) -> bytes:

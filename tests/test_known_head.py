@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -114,7 +115,7 @@ PEER = ("192.0.2.1", False)
 
 def remembering(*heads: bytes) -> KnownHeads:
     """Return what a worker knows after these heads of one peer."""
-    made = KnownHeads()
+    made = KnownHeads(Mock())
     for head in heads:
         made.add(PEER, head, parsed(head))
     return made
@@ -176,3 +177,19 @@ def test_heads_are_forgotten_unless_they_come_again() -> None:
         if number % 100 == 0:
             assert heads.find(PEER, GET) is not None
     assert heads.find(PEER, POST) is None
+
+
+def test_a_head_that_does_not_come_for_two_minutes_is_forgotten() -> None:
+    timers: list[Callable[[], None]] = []
+    heads = KnownHeads(lambda _, call: timers.append(call))
+    for head in (POST, GET):
+        heads.add(PEER, head, parsed(head))
+    for _ in range(4):
+        assert heads.find(PEER, GET) is not None
+        [minute] = timers
+        timers.clear()
+        minute()
+    assert heads.find(PEER, POST) is None
+    while timers:  # the last one forgets all, and no other follows
+        timers.pop()()
+    assert heads.find(PEER, GET) is None

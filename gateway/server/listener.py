@@ -39,7 +39,7 @@ class Listener:
         """Seconds for which a connection may be idle. A setting of a model is found by a slow
         path.
         """
-        self.known_heads = KnownHeads()
+        self.known_heads = KnownHeads(loop.call_later)
         self.logger = logger
         self.overload = runtime.overload
         self.turns = Turns(loop)
@@ -67,7 +67,7 @@ class Listener:
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
         self.keepalive_s = self.options.keepalive
-        self.known_heads = KnownHeads()
+        self.known_heads.forget()
 
     def __call__(self) -> Connection:
         """Return a new connection. asyncio calls this as its protocol factory."""
