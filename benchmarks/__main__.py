@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +45,7 @@ from benchmarks import (
     open_streams,
     prompt_audit,
     report,
+    run_file,
     slow_readers,
     translation,
     walk,
@@ -52,11 +53,13 @@ from benchmarks import (
 )
 from benchmarks.answers import WrongAnswer
 from benchmarks.machine import OtherWork, description
-from benchmarks.peers import PEERS
-from benchmarks.processes import CannotRun, compile_tools, cores, raise_file_limit
+from benchmarks.peers import PEERS, Peer
+from benchmarks.processes import ROOT, CannotRun, compile_tools, cores, raise_file_limit
 from benchmarks.progress import tried
-from benchmarks.workloads import WORKLOADS
+from benchmarks.run_file import RunFile
+from benchmarks.workloads import WORKLOADS, Workload
 
+_RUN = ROOT / ".venv/bench.json"
 _LOADS = ("unary64", "unary1", "flood", "paced", "burst")
 
 
@@ -99,6 +102,20 @@ def main() -> int:
 def _report(arguments: Namespace, tools: Tools) -> Outcome:
     peers = arguments.peers or list(PEERS.values())
     workloads = arguments.loads or list(WORKLOADS.values())
+    if arguments.again:
+        run = run_file.read(arguments.run)
+    else:
+        run = _measured(arguments, tools, peers, workloads)
+        run.write(arguments.run)
+    text, plots = report.render(run.found, run.memory, workloads, peers, run.where, run.alone)
+    if arguments.write:
+        report.write(text, plots)
+    return asdict(run), text
+
+
+def _measured(
+    arguments: Namespace, tools: Tools, peers: Sequence[Peer], workloads: Sequence[Workload]
+) -> RunFile:
     others = OtherWork()
     programs = (tools.mockllm, tools.sseload)
     found = cost.measure(
@@ -110,15 +127,10 @@ def _report(arguments: Namespace, tools: Tools) -> Outcome:
         seconds=arguments.seconds,
     )
     held = tried("open streams", lambda: open_streams.measure(peers, programs, tools.folder))
-    memory = held or {}
     own = None if arguments.peers else alone.measure(programs, tools.folder, arguments.seconds)
     how = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
     where = f"{description()}; others used {others.percent_of_a_core():.0f} % of a core; {how}"
-    text, plots = report.render(found, memory, workloads, peers, where, own)
-    if arguments.write:
-        report.write(text, plots)
-    results = {"found": asdict(found), "memory": memory, "alone": asdict(own) if own else None}
-    return results, text
+    return RunFile(where, found, held or {}, own)
 
 
 def _cost(arguments: Namespace, tools: Tools) -> Outcome:
@@ -332,6 +344,12 @@ def _parser() -> argparse.ArgumentParser:
         "--requests", type=_at_least(100), default=5_000, help="for keys (%(default)s)"
     )
     parser.add_argument("--every-ms", type=_at_least(1), default=500, help="for cuts (%(default)s)")
+    parser.add_argument(
+        "--run", type=Path, default=_RUN, metavar="FILE", help="of report: keeps all (%(default)s)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="for report: write the page from what --run has kept"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
     return parser
 

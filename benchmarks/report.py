@@ -23,6 +23,14 @@ from benchmarks.workloads import Workload
 PAGE = ROOT / "docs/performance.md"
 README = ROOT / "README.md"
 _IMAGES = "images/performance"
+_STREAM = {"ttfb": "TTFT", "relay": "delay of an event"}
+_CURVES = {
+    "unary1": {"total": "time to the whole answer"},
+    "paced": _STREAM,
+    "paced2000": {"relay": "delay of an event"},
+    "burst": _STREAM,
+}
+"""Times of which the distribution is drawn, by workload."""
 _GROWTH_TITLE = "µs of CPU for each request, as the configuration grows"
 _END = "<!-- End of what is written. -->"
 
@@ -164,15 +172,13 @@ def _plots(
             }
             head = f"{title}: µs of CPU for each {workload.unit}, {workload.title}"
             plots[f"cpu-{workload.name}"] = bar_chart(head, "µs", costs)
-        if workload.name in ("paced", "burst"):
-            for what, word in (("ttfb", "TTFT"), ("relay", "delay of an event")):
-                series = {name: _middle(samples, what) for name, samples in rows.items()}
-                plots[f"{what}-{workload.name}"] = line_chart(
-                    f"{title}: {word}, {workload.title}",
-                    ("ms", "share"),
-                    {name: points for name, points in series.items() if points},
-                    logarithmic=True,
-                )
+        for what, word in _CURVES.get(workload.name, {}).items():
+            series = {name: _middle(samples, what) for name, samples in rows.items()}
+            shown = {name: points for name, points in series.items() if points}
+            if shown:
+                head = f"{title}: {word}, {workload.title}"
+                axes = ("ms", "share")
+                plots[f"{what}-{workload.name}"] = line_chart(head, axes, shown, logarithmic=True)
     held = {
         name: [(float(count), kib / 1024) for count, kib in memory[name].items()]
         for name in names
