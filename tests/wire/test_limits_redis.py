@@ -133,7 +133,6 @@ async def test_r1_a_gateway_counts_from_its_first_request_on(
     assert said == [200] * 5
 
 
-@pytest.mark.own_program  # its clock is wrong before anything is imported
 async def test_r5_gateways_whose_clocks_are_wrong_admit_no_more(
     start_gateway_process: StartGatewayProcess, start_redis: StartRedis, report: Report
 ) -> None:
@@ -442,13 +441,15 @@ async def test_r10_where_redis_refuses_each_limit_does_as_it_says(
 # -- slots -------------------------------------------------------------------------------------
 
 
-@pytest.mark.own_program  # the time to live is copied by imports
 async def test_r10_the_slots_of_a_killed_gateway_are_free_after_a_while(
     start_gateway_process: StartGatewayProcess, start_redis: StartRedis, report: Report
 ) -> None:
     redis = await start_redis()
     limit = {"key": "route", "concurrency": 2, "on_store_error": "closed"}
-    shorter = stores_wait() + "from gateway.limiting import rules; rules.LEASE_TTL_S = 0.9"
+    shorter = stores_wait() + (
+        "import gateway.app, gateway.limiting.rules\n"
+        "gateway.app.LEASE_TTL_S = gateway.limiting.rules.LEASE_TTL_S = 0.9"
+    )
     async with ScriptedUpstream(stepped_stream()) as upstream:
         document = limited(upstream, redis.url, limit)
         killed, other = await start_all(start_gateway_process, document, shorter, shorter)
