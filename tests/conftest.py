@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -122,8 +123,20 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
     assert not faults, "; ".join(faults)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder() -> Iterator[None]:
+    """Programs have a temporary folder of their own, since those that are killed leave files."""
+    tempfile.gettempdir()  # tests keep theirs
+    with (
+        tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("TMPDIR", folder)
+        yield
+
+
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
+def fork_server(temporary_folder: None) -> Iterator[ForkServer]:
     """Starts gateway processes sooner."""
     server = ForkServer()
     yield server

@@ -45,7 +45,7 @@ async def backends() -> AsyncIterator[list[Backend]]:
 def config(backends: list[Backend]) -> dict[str, object]:
     upstream = {
         "endpoints": [{"url": backend.url} for backend in backends],
-        "timeouts": {"connect": "500ms", "first_byte": "10s", "idle": "2s"},
+        "timeouts": {"connect": "500ms", "first_byte": "25s", "idle": "2s"},
         "health": {
             "path": "/health",
             "interval": "300ms",
@@ -55,7 +55,7 @@ def config(backends: list[Backend]) -> dict[str, object]:
         },
         "outliers": {"failures": 3, "base": "1s", "longest": "2s", "max_ejected": "50%"},
         # Every second request may meet a backend that has just died.
-        "retries": {"attempts": 5, "post": True, "per_try": "2s", "budget": "100%", "reserve": 500},
+        "retries": {"attempts": 5, "post": True, "per_try": "4s", "budget": "100%", "reserve": 500},
     }
     document = simple_config("http://127.0.0.1:1", server={"workers": 2, "drain": "5s"})
     return {

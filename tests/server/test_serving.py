@@ -7,6 +7,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -53,10 +54,22 @@ async def reload(gateway: RunningGateway, document: dict[str, Any], folder: Path
     gateway.server.commit()
 
 
-def alive() -> int:
-    """Count the runtimes in memory."""
-    gc.collect()
-    return sum(isinstance(one, Runtime) for one in gc.get_objects())
+class Runtimes:
+    """Runtimes that a gateway has had, as long as they are in memory."""
+
+    def __init__(self, gateway: RunningGateway) -> None:
+        self._server = gateway.server
+        self._known: WeakSet[Runtime] = WeakSet()
+        self.note()
+
+    def note(self) -> None:
+        """Add the runtime of now."""
+        self._known.add(self._server.runtime)
+
+    def alive(self) -> int:
+        """Count those in memory."""
+        gc.collect()
+        return len(self._known)
 
 
 async def test_only_configurations_with_requests_outlive_reloads(
@@ -65,7 +78,7 @@ async def test_only_configurations_with_requests_outlive_reloads(
     async with ScriptedUpstream() as upstream:
         document = simple_config(upstream.url, resume={})
         gateway = await start_gateway(document)
-        before = alive()
+        runtimes = Runtimes(gateway)
         async with RawClient(gateway.port) as client:
             await client.send(POST)
             connection = await upstream.accept()
@@ -75,11 +88,12 @@ async def test_only_configurations_with_requests_outlive_reloads(
             for number in range(5):
                 limits = {f"limit-{number}": {"key": "ip", "requests": "10/minute"}}
                 await reload(gateway, {**document, "limits": limits}, tmp_path)
+                runtimes.note()
             assert len(gateway.server.runtimes) == 2
-            await eventually(lambda: alive() == before + 1, patience_s=20)
+            await eventually(lambda: runtimes.alive() == 2, patience_s=20)
             connection.close()
         await eventually(lambda: len(gateway.server.runtimes) == 1, patience_s=20)
-        await eventually(lambda: alive() == before, patience_s=20)
+        await eventually(lambda: runtimes.alive() == 1, patience_s=20)
 
 
 async def test_a_known_head_is_served_by_the_newest_configuration(

@@ -133,7 +133,7 @@ class Clients:
             number = f"{'s' if stream else 'u'}{next(self._numbers)}"
             began = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(2 * PATIENCE_S):
                     answer = await self._ask(number, stream=stream)
             except TimeoutError:
                 answer = b"timeout"

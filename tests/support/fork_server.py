@@ -15,7 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """Fork server. It ends when it is closed; its processes go on."""
+    """Fork server. When it is closed, or this process has ended, it ends with all its processes."""
 
     def __init__(self) -> None:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -143,6 +144,7 @@ def serve(number: int) -> None:
                 continue
             said, descriptors, _, _ = socket.recv_fds(orders, _LARGEST_ORDER, 3)
             if not said:
+                _end_all(statuses)
                 return
             pid = os.fork()
             if pid == 0:
@@ -155,6 +157,13 @@ def serve(number: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _become(json.loads(said), *descriptors[:2])
     sys.exit(main())
+
+
+def _end_all(running: Iterable[int]) -> None:
+    """End the processes that are left: those of tests that were interrupted."""
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _report(statuses: dict[int, int]) -> None:

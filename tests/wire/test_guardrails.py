@@ -21,6 +21,7 @@ from tests.support.hooks import DONE, MARK, Guardrail, chunk_of, text_of
 from tests.support.metrics import read
 from tests.support.proxies import OUTGOING, PASSWORD, USER, http_proxy, socks_proxy
 from tests.support.upstream import ScriptedUpstream, json_reply, sse_reply, stepped_stream
+from tests.support.waiting import eventually
 
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}]}
 CONVERSATION: list[dict[str, Any]] = [
@@ -247,8 +248,9 @@ async def test_a_service_that_is_down_fails_closed_or_open(start_gateway: StartG
 async def test_a_slow_service_is_asked_once(start_gateway: StartGateway) -> None:
     async with ScriptedUpstream(json_reply(ANSWER)) as upstream, Guardrail(allow) as guardrail:
         guardrail.gate.clear()
-        gateway = await start_gateway(config(upstream, guardrail.url, timeout="50ms"))
+        gateway = await start_gateway(config(upstream, guardrail.url, timeout="1s"))
         assert (await chat(gateway)).status == 503
+        await eventually(lambda: guardrail.asked)
         assert len(guardrail.asked) == 1
         calls = read(gateway)
         assert calls.value("gateway_hook_calls_total", phase="request", outcome="timeout") == 1
