@@ -4,7 +4,7 @@ PYTHON ?= python3
 # For `make test PYTEST_ARGS='-k sse'`, `make bench BENCH_ARGS='--rounds 1'` and
 # `make lock LOCK_ARGS=--upgrade`.
 PYTEST_ARGS ?=
-BENCH_ARGS ?= --rounds 5 --seconds 2
+BENCH_ARGS ?= --rounds 5 --seconds 1
 LOCK_ARGS ?=
 # Most tests wait more than they compute. Who is done takes over from who is not.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -77,7 +77,7 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 		echo "docs/$$file is out of date: run \`make reference\`" >&2; exit 1; }; done
 
 bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
-	$(BIN)/python -m benchmarks report --write --rounds 5 --seconds 1 $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
 
 wheel: $(VENV)/.project ## Build the wheel and the source distribution, into dist/
 	$(BIN)/python -m hatchling build -d dist
