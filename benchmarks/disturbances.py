@@ -10,7 +10,7 @@ import statistics
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.cost import check_peer
@@ -24,7 +24,6 @@ QUIET = "nothing else"
 _TURNS = 8
 _LOAD = WORKLOADS["paced"]
 _SECONDS = 2.5
-_EVERY_S = 1.0
 _TOPICS = "now,workers,upstreams,limits,requests,config,kept"
 
 P99 = Mapping[str, list[float]]
@@ -72,12 +71,15 @@ def _nothing(_: System) -> Iterator[None]:
     yield
 
 
-def _each_second(act: Callable[[System], object]) -> Callable[[System], Iterator[None]]:
+def _every(
+    seconds: float, act: Callable[[System], object]
+) -> Callable[[System], AbstractContextManager[None]]:
+    @contextmanager
     def disturb(system: System) -> Iterator[None]:
         over = threading.Event()
 
         def work() -> None:
-            while not over.wait(_EVERY_S):
+            while not over.wait(seconds):
                 act(system)
 
         thread = threading.Thread(target=work)
@@ -123,10 +125,10 @@ def _dashboard(system: System) -> Iterator[None]:
             thread.join()
 
 
-_DISTURBANCES = {
+_DISTURBANCES: Mapping[str, Callable[[System], AbstractContextManager[None]]] = {
     QUIET: _nothing,
-    "a reload each second": contextmanager(_each_second(_reload)),
-    "a scrape each second": contextmanager(_each_second(_scrape)),
+    "a reload each 2 s": _every(2.0, _reload),
+    "a scrape each second": _every(1.0, _scrape),
     "an open dashboard": _dashboard,
 }
 NAMES = tuple(name for name in _DISTURBANCES if name != QUIET)
