@@ -15,7 +15,7 @@ from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import EndpointState, Health, HealthOptions
-from gateway.upstream.options import Timeouts, UpstreamOptions
+from gateway.upstream.options import RetryOptions, Timeouts, UpstreamOptions
 from gateway.upstream.pool import EndpointPool
 from gateway.upstream.upstream import Upstream
 
@@ -580,3 +580,28 @@ async def test_who_gives_up_waiting_after_another_took_over_leaves_nothing_behin
     assert (old.pending, new.pending) == (0, 0)
     old.release(a)
     assert a.in_flight == 0
+
+
+def test_a_good_answer_teaches_nothing_only_where_one_healthy_endpoint_is_alone() -> None:
+    alone = upstream(endpoint("a"))
+    several = upstream(endpoint("a"), endpoint("b"))
+    hedging = upstream(endpoint("a"), retries=RetryOptions(hedge=True))
+    assert [alone.is_plain, several.is_plain, hedging.is_plain] == [True, False, False]
+    fail(alone, alone.endpoints[0])
+    assert not alone.is_plain
+
+
+def test_a_replaced_upstream_passes_on_what_its_answers_teach() -> None:
+    old, new = upstream(endpoint("a")), upstream(endpoint("a"))
+    new.inherit(old)
+    assert (old.is_plain, new.is_plain) == (False, True)
+
+
+def test_a_complete_answer_ends_a_row_of_failures() -> None:
+    one = upstream(endpoint("a"))
+    (a,) = one.endpoints
+    fail(one, a, times=4)
+    a.in_flight += 1
+    one.release(a, succeeded=True)
+    fail(one, a, times=4)
+    assert one.state(a) is EndpointState.HEALTHY
