@@ -17,6 +17,8 @@ _LF, _CR = b"\n\r"
 _BREAKS = b"\r\n"
 _DEFAULT_CAP_BYTES = 10 * 1024 * 1024 + 64 * 1024
 """10 MiB of data, and some room for the fields around it."""
+_SHORT_BYTES = 64 * 1024
+"""Size of an incomplete event, with the next read, up to which the two are joined."""
 TAIL_BYTES = 3
 """Number of bytes written last that `between_events` and `end_of_event` need."""
 _RETRY_DIGITS = 18
@@ -135,6 +137,36 @@ class EventSplitter:
             if lf == last and data[-1] == _LF and b"\r" not in data:
                 return [Event(data)]
         return self._cut(data) if data else []
+
+    def plain(self, data: bytes) -> bytes | None:
+        """Return the bytes of the events that end in this data, and hold back the rest, if lines
+        end in LF only: a blank line then ends an event or follows one. Otherwise return None;
+        `feed` has to split the data, which was not taken.
+        """
+        held = self._held
+        if (
+            self._bom
+            or len(held) + len(data) > min(_SHORT_BYTES, self._cap_bytes)
+            or data.find(b"\r") >= 0
+            or (not held and data.startswith(b"\n"))
+            or (held and held.find(b"\r") >= 0)
+        ):
+            return None
+        if not self._started:
+            if held or not data or data.startswith(_BOM[:1]):
+                return None
+            self._started = True
+        if held:
+            data = bytes(held) + data
+            held.clear()
+        if data.endswith(b"\n\n"):
+            return data
+        end = data.rfind(b"\n\n") + 2
+        if end < 2:
+            held += data
+            return b""
+        held += data[end:]
+        return data[:end]
 
     def flush(self) -> bytes:
         """Return the bytes held back at the end: ignored by clients, but part of the stream."""

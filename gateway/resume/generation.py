@@ -82,12 +82,10 @@ class Generation:
             exchange.begun()
         exchange.bytes_out += len(data)
         log = self.log
-        events = None
-        if self._splitter.is_between_events:
-            events = numbered_events(data, log.prefix, log.last + 1)
-        if events is not None:
-            log.append(events)
-        else:
+        plain = self._splitter.plain(data)
+        if plain:
+            log.append(numbered_events(plain, log.prefix, log.last + 1))
+        elif plain is None:
             try:
                 self._keep(self._splitter.feed(data))
             except EventTooLarge as exc:

@@ -57,26 +57,26 @@ def parse_after(text: str, stream: str) -> Position:
     return position
 
 
-def numbered_events(data: bytes, prefix: bytes, number: int) -> list[bytes] | None:
-    """Return the events in `data` as `numbered` does, with ids of this prefix from `number` on, if
-    they are plain. Otherwise None, and the events have to be split.
-
-    Nearly all data is plain: whole events that begin with a field, have no ids of their own, and
-    use one line ending.
+def numbered_events(events: bytes, prefix: bytes, number: int) -> list[bytes]:
+    """Return each of the events as `numbered` does, with ids of this prefix from `number` on. The
+    events are as returned by `EventSplitter.plain`.
     """
+    texts = events[:-2].split(b"\n\n")
+    # Nearly all events begin with a field other than the id.
+    first = events[:1] if len(texts) == 1 else b"".join([text[:1] or b" " for text in texts])
     if (
-        data[-2:] != b"\n\n"
-        or b"\r" in data
-        or b"\n\n\n" in data
-        or b"\nid" in data
-        or data[:2] == b"id"
+        first.isalpha()
+        and not events.startswith(b"id")
+        and events.find(b"\nid") < 0
+        and not events.endswith(b"\n\n\n")
     ):
-        return None
-    texts = data[:-2].split(b"\n\n")
+        return [b"id: %b%d\n%b\n\n" % (prefix, at, text) for at, text in enumerate(texts, number)]
+    kept: list[bytes] = []
     for text in texts:
-        if not text[:1].isalpha():
-            return None
-    return [b"id: %b%d\n%b\n\n" % (prefix, at, text) for at, text in enumerate(texts, number)]
+        one = numbered(Event(text + b"\n\n"), b"%b%d" % (prefix, number + len(kept)))
+        if one is not None:
+            kept.append(one)
+    return kept
 
 
 def numbered(event: Event, event_id: bytes) -> bytes | None:

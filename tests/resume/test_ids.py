@@ -16,7 +16,7 @@ from gateway.resume.ids import (
     parse_event_id,
     slot_of,
 )
-from gateway.sse import EventSplitter
+from gateway.sse import Event, EventSplitter
 from tests.support.sse_reference import read
 
 STREAM = "0" * 34
@@ -92,19 +92,31 @@ pieces = st.lists(
 ).map(b"".join)
 
 
-@given(st.lists(pieces, max_size=4))
+@given(st.lists(st.sampled_from([b"\xef", b"\xbb\xbf", b"\xef\xbb\xbf"]) | pieces, max_size=4))
 def test_plain_events_are_numbered_as_each_of_them_would_be(reads: list[bytes]) -> None:
-    splitter, prefix = EventSplitter(), b"%b." % STREAM.encode()
-    number = 1
+    splitter, other, prefix = EventSplitter(), EventSplitter(), b"%b." % STREAM.encode()
+    kept: list[bytes] = []
+    each: list[bytes] = []
     for data in reads:
-        plain = numbered_events(data, prefix, number) if splitter.is_between_events else None
-        split = [event for event in splitter.feed(data) if not event.is_comment]
-        kept = [numbered(event, b"%b%d" % (prefix, at)) for at, event in enumerate(split, number)]
-        assert plain is None or plain == kept
-        number += len(kept)
+        plain = splitter.plain(data)
+        if plain:
+            kept += numbered_events(plain, prefix, len(kept) + 1)
+        elif plain is None:
+            _number(splitter.feed(data), prefix, kept)
+        _number(other.feed(data), prefix, each)
+        assert kept == each
+    assert splitter.flush() == other.flush()
 
 
-def test_events_of_one_read_are_plain() -> None:
+def _number(events: list[Event], prefix: bytes, kept: list[bytes]) -> None:
+    for event in events:
+        told = numbered(event, b"%b%d" % (prefix, len(kept) + 1))
+        if told is not None:
+            kept.append(told)
+
+
+def test_events_of_the_first_read_are_plain() -> None:
     data = b"data: a\n\ndata: b\ndata: c\n\n"
+    assert EventSplitter().plain(data) == data
     expected = [b"id: 1.7\ndata: a\n\n", b"id: 1.8\ndata: b\ndata: c\n\n"]
     assert numbered_events(data, b"1.", 7) == expected
