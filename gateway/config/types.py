@@ -237,4 +237,4 @@ ParameterName = Annotated[
         "not a parameter that a rule may change: write its name, such as temperature or max_tokens",
     ),
 ]
-"""Parameter of a request. What decides on the kind of request and answer is none."""
+"""Parameter of a request, without those that decide on the kind of request and answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any
 
@@ -36,3 +37,22 @@ class BackgroundTasks:
     async def wait(self) -> None:
         """Wait for all tasks that run. Their errors are ignored."""
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+class BackgroundLoop(ABC):
+    """Base of objects with one task that runs from `start` to `close`."""
+
+    _task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the task. Needs a running event loop."""
+        self._task = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        """Cancel the task."""
+        if self._task is not None:
+            self._task.cancel()
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Work until cancelled."""

@@ -8,6 +8,7 @@ from collections import deque
 from structlog.typing import FilteringBoundLogger
 
 from gateway.load.overload import Overload
+from gateway.load.tasks import BackgroundLoop
 
 _EVERY_S = 0.25
 _REMEMBERED = 40
@@ -15,30 +16,20 @@ _REMEMBERED = 40
 _WORTH_A_LINE_S = 1.0
 
 
-class Pulse:
+class Pulse(BackgroundLoop):
     """Monitor that measures lag and memory four times a second, and logs a long lag."""
 
     def __init__(self, overload: Overload, logger: FilteringBoundLogger) -> None:
         self._overload = overload
         self._logger = logger
         self._lags_s: deque[float] = deque(maxlen=_REMEMBERED)
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def worst_lag_s(self) -> float:
         """Longest lag in the last ten seconds."""
         return max(self._lags_s, default=0.0)
 
-    def start(self) -> None:
-        """Start to measure. Needs a running event loop."""
-        self._task = asyncio.create_task(self._beat())
-
-    def close(self) -> None:
-        """Stop the measurements."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _beat(self) -> None:
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._overload.measure()

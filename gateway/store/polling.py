@@ -1,41 +1,35 @@
-"""Regular reading of one kind of records from the store."""
+"""Regular reading of one kind of records from the store, for a local copy of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from abc import abstractmethod
+from collections.abc import Callable
 
-from gateway.store.records import StoreUnavailable
+from gateway.load.tasks import BackgroundLoop
+from gateway.store.records import Records, StoreUnavailable
 
 EVERY_S = 0.5
 """Interval between two readings of the store."""
 
 
-class StorePolling:
-    """Background task that reads the store twice a second."""
+class PolledCopy(BackgroundLoop):
+    """Base of copies that a background task updates twice a second."""
 
-    def __init__(
-        self, kind: str, look: Callable[[], Awaitable[None]], report: Callable[[str], None]
-    ) -> None:
-        """`look` reads the store. `report` is called once with the reason when it raises
-        StoreUnavailable.
-        """
+    def __init__(self, records: Records, kind: str, report: Callable[[str], None]) -> None:
+        """`report` is called once with the reason when the store does not answer."""
+        self.ready = asyncio.Event()
+        """Set when the records have been read for the first time."""
+        self._records = records
         self._kind = kind
-        self._look = look
         self._report = report
         self._failing = False
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start to poll the store. Needs a running event loop."""
-        self._task = asyncio.create_task(self._follow())
+    @abstractmethod
+    async def _look(self) -> None:
+        """Read what has changed. Raise StoreUnavailable."""
 
-    def close(self) -> None:
-        """Stop polling the store."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _follow(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 await self._look()

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from gateway.store.polling import StorePolling
+from gateway.store.polling import PolledCopy
 from gateway.store.records import Records
 
 CAP = 20_000
@@ -28,7 +28,7 @@ class NotCached(Exception):
     """The record has to be fetched."""
 
 
-class RecordCache(Generic[Parsed]):
+class RecordCache(PolledCopy, Generic[Parsed]):
     """Copy of the records of one kind, at most half a second old while the store answers."""
 
     def __init__(
@@ -42,12 +42,9 @@ class RecordCache(Generic[Parsed]):
         cap: int = CAP,
     ) -> None:
         """`parse` returns the value of a record, or None for one that counts as absent. `changed`
-        is called when records have changed. `report` is called once when the store does not answer.
+        is called when records have changed.
         """
-        self.ready = asyncio.Event()
-        """Set when the store has been read for the first time."""
-        self._records = records
-        self._kind = kind
+        super().__init__(records, kind, report)
         self._parse = parse
         self._changed = changed
         self._cap = cap
@@ -55,7 +52,6 @@ class RecordCache(Generic[Parsed]):
         self._absent: set[str] = set()
         self._is_complete = False
         self._mark: str | None = None
-        self._polling = StorePolling(kind, self._look, report)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -78,14 +74,6 @@ class RecordCache(Generic[Parsed]):
         found = None if value is None else self._parse(key, value)
         self._keep(key, found)
         return found
-
-    def start(self) -> None:
-        """Start to follow changes. Needs a running event loop."""
-        self._polling.start()
-
-    def close(self) -> None:
-        """Stop following changes."""
-        self._polling.close()
 
     async def _look(self) -> None:
         changes = await self._records.changes(self._kind, self._mark)

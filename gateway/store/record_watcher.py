@@ -5,14 +5,13 @@ The store is polled twice a second for changes. While it is not available, the c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
-from gateway.store.polling import StorePolling
+from gateway.store.polling import PolledCopy
 from gateway.store.records import Records
 
 
-class RecordWatcher:
+class RecordWatcher(PolledCopy):
     """Copy of the records of one kind, at most half a second old. Read `found` at any time."""
 
     def __init__(
@@ -23,25 +22,11 @@ class RecordWatcher:
         changed: Callable[[Mapping[str, bytes]], None] = lambda found: None,
         report: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`changed` is called with the records when they have changed. `report` is called once when
-        the store is not available.
-        """
+        """`changed` is called with the records when they have changed."""
+        super().__init__(records, kind, report)
         self.found: Mapping[str, bytes] = {}
-        self.ready = asyncio.Event()
-        """Set when the records have been read for the first time."""
-        self._records = records
-        self._kind = kind
         self._changed = changed
         self._version: str | None = None
-        self._polling = StorePolling(kind, self._look, report)
-
-    def start(self) -> None:
-        """Start to poll the store."""
-        self._polling.start()
-
-    def close(self) -> None:
-        """Stop polling the store."""
-        self._polling.close()
 
     async def _look(self) -> None:
         version = await self._records.version(self._kind)

@@ -8,8 +8,9 @@ from pathlib import Path
 from gateway.config import models
 from gateway.config.types import parse_nameserver
 from gateway.http.address_policy import AddressPolicy
+from gateway.load.tasks import BackgroundLoop
 from gateway.upstream.discovery.file import FileSource
-from gateway.upstream.discovery.source import Changed, EndpointSource, Report
+from gateway.upstream.discovery.source import Changed, Report
 
 
 def address_policy(options: models.UpstreamSettings) -> AddressPolicy:
@@ -19,7 +20,7 @@ def address_policy(options: models.UpstreamSettings) -> AddressPolicy:
 
 def source(
     options: models.Discover, policy: AddressPolicy, *, changed: Changed, report: Report
-) -> EndpointSource:
+) -> BackgroundLoop:
     """Return the configured source. It does nothing before it is started."""
     if options.file is not None:
         return FileSource(Path(options.file), policy, changed=changed, report=report)

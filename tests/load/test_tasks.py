@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.load.tasks import BackgroundTasks
+from gateway.load.tasks import BackgroundLoop, BackgroundTasks
 
 
 async def test_close_cancels_all_tasks_and_waits_for_them() -> None:
@@ -45,3 +45,26 @@ async def test_a_task_can_be_cancelled_alone() -> None:
     await asyncio.wait({task})
     assert task.cancelled()
     await tasks.close()
+
+
+class Loop(BackgroundLoop):
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    async def _run(self) -> None:
+        self.states.append("runs")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.states.append("ended")
+
+
+async def test_a_loop_runs_from_start_to_close() -> None:
+    loop = Loop()
+    loop.close()  # before `start`, there is nothing to end
+    loop.start()
+    await asyncio.sleep(0)
+    assert loop.states == ["runs"]
+    loop.close()
+    await asyncio.sleep(0)
+    assert loop.states == ["runs", "ended"]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.http.address_policy import AddressPolicy
+from gateway.load.tasks import BackgroundLoop
 from gateway.upstream.discovery.dns import DnsSource
 from gateway.upstream.discovery.file import FileSource
 from gateway.upstream.discovery.records import Question
-from gateway.upstream.discovery.source import EndpointSource, Found
+from gateway.upstream.discovery.source import Found
 from tests.support.dns import DnsServer
 from tests.support.waiting import PATIENCE_S
 
@@ -25,7 +26,7 @@ class Told:
     def __init__(self) -> None:
         self.sets: list[Sequence[Found]] = []
         self.reports: list[str] = []
-        self.sources: list[EndpointSource] = []
+        self.sources: list[BackgroundLoop] = []
         self._pauses: asyncio.Queue[float] = asyncio.Queue()
         self._go = asyncio.Event()
 
@@ -69,7 +70,7 @@ class Told:
             )
         )
 
-    def start(self, source: EndpointSource) -> None:
+    def start(self, source: BackgroundLoop) -> None:
         """Start a source. The fixture closes it."""
         self.sources.append(source)
         source.start()

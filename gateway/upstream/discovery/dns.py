@@ -21,6 +21,7 @@ import dns.resolver
 from dns.rdata import Rdata
 from dns.rdatatype import RdataType
 
+from gateway.load.tasks import BackgroundLoop
 from gateway.upstream.discovery.records import Question, Reading
 from gateway.upstream.discovery.source import Changed, Latest, Report
 
@@ -51,7 +52,7 @@ class _DnsAnswer:
     ttl_s: float
 
 
-class DnsSource:
+class DnsSource(BackgroundLoop):
     """Endpoints from the answers to one DNS question."""
 
     def __init__(
@@ -73,16 +74,8 @@ class DnsSource:
         self._backend = dns.asyncbackend.get_backend("asyncio")
         self._records: dict[RdataType, Sequence[Rdata]] = {}
         self._backoff_s = 0.0
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._follow())
-
-    def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _follow(self) -> None:
+    async def _run(self) -> None:
         while True:
             await self._pause(await self._look())
 

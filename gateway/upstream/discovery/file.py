@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gateway.http.address_policy import AddressPolicy
 from gateway.http.urls import endpoint_fault
+from gateway.load.tasks import BackgroundLoop
 from gateway.upstream.discovery.source import Changed, Found, Latest, Report
 
 _EVERY_S = 0.5
@@ -56,7 +57,7 @@ class _EndpointFile(BaseModel):
     endpoints: list[_Endpoint]
 
 
-class FileSource:
+class FileSource(BackgroundLoop):
     """Endpoints from a file."""
 
     def __init__(
@@ -73,16 +74,8 @@ class FileSource:
         self._latest = Latest(str(path), changed, report)
         self._pause = pause
         self._seen: tuple[int, int, int] | None = _NOT_READ
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._follow())
-
-    def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _follow(self) -> None:
+    async def _run(self) -> None:
         while True:
             # In a thread, because the file may be long and its disk remote.
             version = await asyncio.to_thread(_version, self._path)

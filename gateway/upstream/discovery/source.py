@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +33,6 @@ Changed = Callable[[Sequence[Found]], None]
 """Called with the endpoints when they have changed: sorted, unique by URL, never empty."""
 Report = Callable[[str], None]
 """Called with a message once when a source starts to fail, and once when it has recovered."""
-
-
-class EndpointSource(Protocol):
-    """A source of endpoints."""
-
-    def start(self) -> None:
-        """Start to watch the source. Needs a running event loop."""
-
-    def close(self) -> None:
-        """Stop to watch. No callback is called afterwards."""
 
 
 class Latest:
