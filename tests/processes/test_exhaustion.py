@@ -17,7 +17,7 @@ from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.ports import free_port
 from tests.support.upstream import ScriptedUpstream, json_reply
-from tests.support.waiting import asked_until
+from tests.support.waiting import PATIENCE_S, asked_until
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -47,6 +47,7 @@ async def test_o6_without_file_descriptors_it_waits_and_recovers(
             lambda: ask(gateway.port, GET),
             lambda answer: answer.status == 200,
             unless=(OSError, AssertionError),
+            patience_s=3 * PATIENCE_S,  # one may wait for its whole patience before it is accepted
         )
 
 
