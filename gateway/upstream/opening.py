@@ -94,8 +94,9 @@ class ConnectionOpening:
         self._end(UpstreamConnectTimeout(f"{url}: {self.timeout_s} s"))
 
     def _dialed(self, task: asyncio.Task[None]) -> None:
-        taker, connection = self._taker, self._connection
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            return  # by `_end`, or because the event loop ends
+        taker, connection, error = self._taker, self._connection, task.exception()
         if taker is None:
             return
         if error is None and connection.state is not ConnectionState.CLOSED:

@@ -46,7 +46,7 @@ class EndpointPool:
         self._mask = mask
         # Last in, first out: the server is least likely to have closed the connection that was used
         # last, and connections left over from a busy period expire.
-        self._idle: list[UpstreamConnection] = []
+        self._idle: dict[UpstreamConnection, None] = {}  # a list would be searched at each close
         self._closed = False
         self.opens_ahead = True
         """False while the endpoint is out of service: nothing is opened ahead."""
@@ -78,7 +78,7 @@ class EndpointPool:
         """Return an idle connection that is still usable, or None."""
         idle = self._idle
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
             if connection.is_usable():
                 return connection
             connection.close()
@@ -159,12 +159,11 @@ class EndpointPool:
         if self._closed:
             connection.close()
             return
-        self._idle.append(connection)
+        self._idle[connection] = None
 
     def _now_closed(self, connection: UpstreamConnection) -> None:
         self._open -= 1
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
 
 
 class _StandBy:

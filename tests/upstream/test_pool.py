@@ -118,3 +118,20 @@ async def test_a_connection_opened_ahead_serves_a_request(listener: socket.socke
     pool.close()
     for peer in peers:
         peer.close()
+
+
+async def test_the_idle_connection_that_was_used_last_is_used_first(
+    listener: socket.socket,
+) -> None:
+    """The server is least likely to have closed it."""
+    address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
+    pool = EndpointPool(Dialer(address), max_connections=4, keepalive_s=30.0)
+    first, second, third = [await pool.connect(30.0) for _ in range(3)]
+    for connection in (second, third, first):
+        connection.stand_by()
+    third.close()
+    assert pool.idle == 2
+    assert [pool.take_idle(), pool.take_idle(), pool.take_idle()] == [first, second, None]
+    first.close()
+    second.close()
+    assert pool.open == 0
