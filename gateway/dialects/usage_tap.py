@@ -235,14 +235,18 @@ class UsageTap:
             at = last_report(data)
         told = self._report()
         before = told.heard
-        start = 0
-        while at >= 0:
-            begun, ended = data.rfind(end, 0, at), data.find(end, at)
-            start = begun + len(end) if begun >= 0 else 0
-            hear(data[start:ended] if ended >= 0 else data[start:], told, complete=True)
-            if told.heard > before:
-                break
-            at = last_report(data, start)
+        begun, ended = data.rfind(end, 0, at), data.find(end, at)
+        start = begun + len(end) if begun >= 0 else 0
+        hear(data[start:ended] if ended >= 0 else data[start:], told, complete=True)
+        if start and told.heard == before:  # it is the usage of an inner object
+            older = data[:start].split(end)
+            start += len(end)
+            for event in reversed(older):
+                start -= len(event) + len(end)
+                if last_report(event) >= 0:
+                    hear(event, told, complete=True)
+                    if told.heard > before:
+                        break
         if start and not before and last_report(data, start) >= 0:
             first = next(event for event in data.split(end) if last_report(event) >= 0)
             hear(first, told, complete=True)
