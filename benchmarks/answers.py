@@ -13,7 +13,7 @@ _PATIENCE_S = 30.0
 _SENT_AT = re.compile(rb"t=(\d+) ")
 _MESSAGES = [{"role": "user", "content": "Say hello."}]
 _UNARY = {"model": "mock-20-0", "stream": False, "messages": _MESSAGES}
-_STREAM = {"model": "mock-10-20000", "stream": True, "messages": _MESSAGES}
+_STREAM = {"model": "mock-10-50000", "stream": True, "messages": _MESSAGES}
 
 
 class WrongAnswer(Exception):

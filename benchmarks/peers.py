@@ -389,7 +389,7 @@ def gateway(
 
 
 def _translating(place: Place) -> list[str]:
-    models = ["mock-20-0", "mock-100-0", "mock-10-20000"]
+    models = ["mock-20-0", "mock-100-0", "mock-10-50000"]
     silent = {"log": {"access": False}, "metrics": None, "traces": None}
     return _gateway(
         place,
