@@ -19,10 +19,10 @@ from gateway.config.problems import Fault, dotted
 from gateway.errors import GatewayError, Overloaded
 from gateway.exchange import Exchange
 from gateway.hooks.guarded import HookSinks
+from gateway.limiting.activity import LimitActivity
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import LEASE_TTL_S
-from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
 from gateway.middleware.own_usage import OwnUsage
 from gateway.middleware.request_classes import RequestClasses
@@ -122,10 +122,10 @@ class Runtime:
         self.revoked: RecordWatcher
         self.holders: Holders
         self.leases: Leases
-        self.seen: Seen
+        self.limit_activity: LimitActivity
         if previous is not None and same_store:
             self.revoked, self.leases = previous.revoked, previous.leases
-            self.seen, self.holders = previous.seen, previous.holders
+            self.limit_activity, self.holders = previous.limit_activity, previous.holders
         else:
             self.revoked = RecordWatcher(
                 opened.records, REVOKED, report=lambda why: logger.warning("store", reason=why)
@@ -134,7 +134,7 @@ class Runtime:
                 opened.records, report=lambda why: logger.warning("store", reason=why)
             )
             self.leases = Leases(opened.limits, LEASE_TTL_S)
-            self.seen = Seen()
+            self.limit_activity = LimitActivity()
         kept = (
             previous.streams
             if previous is not None and same_store and resumes(config) == resumes(previous.config)
@@ -212,7 +212,7 @@ class Runtime:
             {},
             opened.limits,
             self.leases,
-            self.seen,
+            self.limit_activity,
             self.admission,
             loaded,
             self.hooks,

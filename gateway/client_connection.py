@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.auth.certificate import PeerCertificate
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.load.backlog import Backlog
 from gateway.response_writer import BodyEncoder, BodySource, ResponseWriter, SentHead
 
@@ -126,7 +126,7 @@ class ClientConnection(Protocol):
     def resume_reading(self) -> None:
         """Read from the client again."""
 
-    def branch(self, voucher: Voucher) -> Branch:
+    def branch(self, delegated: DelegatedIdentity) -> Branch:
         """Return another connection of the same client, for a request of its session."""
 
 

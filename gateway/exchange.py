@@ -172,7 +172,7 @@ class BegunStream(Protocol):
         """Id of the stream."""
 
 
-class Keeper(Protocol):
+class DetachedOwner(Protocol):
     """Owner that can continue an exchange after its client has left."""
 
     def client_left(self) -> None:
@@ -275,7 +275,7 @@ class Exchange(Facts):
     # The connection and the end.
     must_close: bool = False
     """True if the connection must not serve another request."""
-    keeper: Keeper | None = None
+    detached_owner: DetachedOwner | None = None
     """Owner that continues the exchange after its client has left."""
     superseded: bool = False
     """True if another process continues the answer, and accounts for all of it."""
@@ -353,7 +353,7 @@ class Exchange(Facts):
     @property
     def unfinished(self) -> UnfinishedAnswer | None:
         """Answer of a process that died, if the request continues one."""
-        return None if self.voucher is None else self.voucher.unfinished
+        return None if self.delegated is None else self.delegated.unfinished
 
     def rewritten(self, made: JsonBody | None = None) -> None:
         Facts.rewritten(self, made)
@@ -363,7 +363,7 @@ class Exchange(Facts):
     @property
     def detached(self) -> bool:
         """True if the exchange continues without the client that began it."""
-        return self.keeper is not None and self._client_left
+        return self.detached_owner is not None and self._client_left
 
     def let_body_go(self) -> bool:
         """Release the memory of the request body, once the answer is chosen and the body is not
@@ -443,18 +443,16 @@ class Exchange(Facts):
                 self.report_fault(exc)
 
     def leave(self, reason: EndReason) -> None:
-        """End the client's side of the exchange. Without a keeper, this ends the exchange."""
-        if self.keeper is None:
+        """End the client's side. Without a detached owner, this ends the exchange."""
+        if self.detached_owner is None:
             self.end(self._outcome or reason)
         else:
             self._client_left = True
-            self.keeper.client_left()
+            self.detached_owner.client_left()
 
     def release(self, reason: EndReason) -> None:
-        """End the keeper's side of the exchange. It ends once the client's side has ended as
-        well.
-        """
-        self.keeper = None
+        """End the detached owner's side. The exchange ends once the client's side has ended."""
+        self.detached_owner = None
         if self._client_left:
             self.end(reason)
         elif reason is not EndReason.COMPLETE:

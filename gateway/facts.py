@@ -25,7 +25,7 @@ class UnfinishedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Voucher:
+class DelegatedIdentity:
     """Identity that a bridge session lends to each request it makes; or that of the caller who
     began an unfinished answer.
     """
@@ -56,7 +56,7 @@ class Facts:
     """True if the connection comes from a trusted proxy."""
     started_at: float = field(default_factory=time.perf_counter, init=False)
     """Time when the first byte of the request arrived, in `time.perf_counter` seconds."""
-    voucher: Voucher | None = None
+    delegated: DelegatedIdentity | None = None
     """Identity lent by the session that makes the request."""
 
     request_id: str = ""

@@ -12,7 +12,7 @@ from gateway.json_body import read
 PACKAGE = Path(__file__).parents[1] / "gateway"
 
 WRITERS = {
-    "server/connection.py": {"voucher"},
+    "server/connection.py": {"delegated"},
     "middleware/request_id.py": {"request_id"},
     "routing/matching.py": {
         "client_ip",

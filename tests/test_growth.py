@@ -19,7 +19,7 @@ from gateway.dialects.json_lines import LineSplitter
 from gateway.dialects.ollama import answers as ollama_answers
 from gateway.dialects.openai import answers as openai_answers
 from gateway.dialects.openai.continuation import ChatAnswer
-from gateway.dialects.usage import Told
+from gateway.dialects.usage import ReportedUsage
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
@@ -64,7 +64,7 @@ PARSERS: dict[str, Callable[[], Feed]] = {
     "usage of a stream": lambda: tap(b"text/event-stream"),
     "usage of lines": lambda: tap(b"application/x-ndjson"),
     "usage of an answer": lambda: tap(b"application/json"),
-    "usage scanner": lambda: UsageScanner(Told()).feed,
+    "usage scanner": lambda: UsageScanner(ReportedUsage()).feed,
     "lines": lambda: LineSplitter().feed,
     "first token": lambda: FirstToken(lines=False).feed,
     "first token of lines": lambda: FirstToken(lines=True).feed,
@@ -170,7 +170,7 @@ def chat(size: int) -> Any:
 
     def hear() -> None:
         for one in events:
-            answer.hear(one)
+            answer.read(one)
 
     return hear
 

@@ -10,8 +10,8 @@ from gateway.admin.fleet import WorkerReply
 from gateway.app import Runtime
 from gateway.auth.allowance import parse_budget
 from gateway.config import models
+from gateway.limiting.activity import ActiveKey
 from gateway.limiting.rules import Unit
-from gateway.limiting.seen import SeenKey
 
 _SHOWN_REFUSALS = 100
 _MONEY = 1e-6
@@ -20,7 +20,7 @@ _NOTHING = 0.001
 
 async def worker_limits(runtime: Runtime) -> dict[str, Any]:
     """Return the limits of one worker: its recently used keys, with what their store has left."""
-    keys = list(runtime.seen.keys)
+    keys = list(runtime.limit_activity.keys)
     levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
     limits = runtime.config.limits
     return {
@@ -33,7 +33,7 @@ async def worker_limits(runtime: Runtime) -> dict[str, Any]:
             for key, level in zip(keys, levels, strict=True)
             if key.rule.name in limits or key.rule.told is not None
         ],
-        "refused": [dataclasses.asdict(refusal) for refusal in runtime.seen.refusals],
+        "refused": [dataclasses.asdict(refusal) for refusal in runtime.limit_activity.refusals],
         "store": runtime.stores.limits.state.value,
     }
 
@@ -67,7 +67,7 @@ def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
     return group, key["limit"], key["unit"], key["parts"]
 
 
-def _document(key: SeenKey, limit: models.Limit | None) -> dict[str, Any]:
+def _document(key: ActiveKey, limit: models.Limit | None) -> dict[str, Any]:
     """Return the document of a key. A limit that was set at run time is not in the configuration:
     then its level is the word of its key.
     """
@@ -89,5 +89,5 @@ def _document(key: SeenKey, limit: models.Limit | None) -> dict[str, Any]:
     }
 
 
-def _scale(key: SeenKey) -> float:
+def _scale(key: ActiveKey) -> float:
     return _MONEY if key.rule.unit is Unit.BUDGET_MONEY else 1.0

@@ -93,7 +93,7 @@ class WorkerApi:
                 "kept_streams": len(server.runtime.streams),
                 "kept_stream_bytes": server.runtime.streams.size_bytes,
                 "memory_bytes": server.state.overload.memory_bytes,
-                "worst_lag_ms": round(server.pulse.worst_lag_s * 1e3, 1),
+                "worst_lag_ms": round(server.loop_monitor.worst_lag_s * 1e3, 1),
             }
         )
 

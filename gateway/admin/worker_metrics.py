@@ -95,7 +95,7 @@ class WorkerMetrics:
         overload = server.state.overload
         used = resource.getrusage(resource.RUSAGE_SELF)
         self._set(table.OVERLOAD_REFUSALS, overload.refused + server.state.bodies.refused)
-        self._set(table.LOOP_LAG, server.pulse.worst_lag_s, slot)
+        self._set(table.LOOP_LAG, server.loop_monitor.worst_lag_s, slot)
         self._set(table.MEMORY, overload.memory_bytes, slot)
         self._set(table.MEMORY_CAP, overload.max_memory_bytes, slot)
         self._set(table.CPU, used.ru_utime + used.ru_stime, slot)

@@ -175,7 +175,7 @@ class ApiKeyProvider:
             ),
         )
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         if principal.key_id is None:
             return False
         try:

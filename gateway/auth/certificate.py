@@ -85,7 +85,7 @@ class CertificateProvider:
     def identify(self, certificate: PeerCertificate) -> Principal:
         """Return the principal of a certificate. Raise Rejected."""
         principal = self._known(certificate)
-        if not self.stands(principal):
+        if not self.is_valid(principal):
             raise Rejected("the certificate has expired", "The client certificate has expired")
         return principal
 
@@ -122,7 +122,7 @@ class CertificateProvider:
         """Raise Rejected: the credential is not in a header."""
         raise Rejected("a client certificate is needed", None)
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         """Tell whether the certificate has not expired."""
         return principal.expires_at is None or principal.expires_at > time.time()
 

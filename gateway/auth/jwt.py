@@ -201,12 +201,12 @@ class JwtProvider:
         while len(verified) > _CACHED_TOKENS or self._verified_characters > _CACHED_CHARACTERS:
             self._verified_characters -= verified.popitem(last=False)[1][2]
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         if principal.token_id in self._revoked.found:
             return False
         if time.time() >= (principal.expires_at or 0.0):
             return False
-        return self._teams is None or self._teams.stands(principal)
+        return self._teams is None or self._teams.is_valid(principal)
 
     @property
     def keys(self) -> KeySet:

@@ -152,7 +152,7 @@ class TokenTeams:
         for name in {*named, self._names.default} - {None}:
             await self._holders.fetch(principal.subject, name)
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         """Tell whether team and user of a principal still accept it. A record that is not at hand
         counts as unchanged: the next request of the caller fetches it.
         """

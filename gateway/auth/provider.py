@@ -13,14 +13,16 @@ class Rejected(Exception):
     The text is for the log. It may contain expected and found claims, but never the credential.
     """
 
-    def __init__(self, reason: str, told: str | None = None, *, is_ours: bool = True) -> None:
-        """Create a rejection. `told` is the `error_description` for the caller (RFC 6750
+    def __init__(
+        self, reason: str, description: str | None = None, *, is_ours: bool = True
+    ) -> None:
+        """Create a rejection. `description` is the `error_description` for the caller (RFC 6750
         section 3): one sentence without a full stop; None if the credential is of a kind that this
         provider does not handle. `is_ours`: the credential is meant for this provider.
         """
         super().__init__(reason)
-        self.told = told
-        self.is_ours = is_ours and told is not None
+        self.description = description
+        self.is_ours = is_ours and description is not None
 
 
 class Provider(Protocol):
@@ -43,7 +45,7 @@ class Provider(Protocol):
         credential cannot be verified now.
         """
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         """Tell whether the credential of a principal is still valid. The principal must be of this
         provider. Raise AuthUnavailable if that cannot be told now.
         """

@@ -68,16 +68,16 @@ class TicketProvider:
         if value is None:
             raise Rejected("unknown, expired or used", "The ticket is unknown, expired or used")
         principal = _load(value)
-        if not self.stands(principal):
+        if not self.is_valid(principal):
             raise Rejected(
                 "who it speaks for is not accepted any more",
                 "The credential behind the ticket is not valid any more",
             )
         return principal
 
-    def stands(self, principal: Principal) -> bool:
-        voucher = self._providers.get(principal.provider)
-        return voucher is not None and voucher.stands(principal)
+    def is_valid(self, principal: Principal) -> bool:
+        provider = self._providers.get(principal.provider)
+        return provider is not None and provider.is_valid(principal)
 
     def not_ready(self) -> str | None:
         return None

@@ -24,7 +24,7 @@ class CredentialValidity:
         if self.left_s() <= 0 or self._provider is None:
             return False
         try:
-            return self._provider.stands(self._principal)
+            return self._provider.is_valid(self._principal)
         except AuthUnavailable:
             return True
 

@@ -34,7 +34,7 @@ from gateway.errors import (
     StreamNotFound,
     TooManyGenerations,
 )
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.json_body import is_heavy
 from gateway.load.offload import Offload
 from gateway.websocket.client_socket import ClientSocket
@@ -66,14 +66,14 @@ class Bridge:
         self,
         options: BridgeOptions,
         client: ClientConnection,
-        voucher: Voucher,
+        delegated: DelegatedIdentity,
         fields: tuple[tuple[bytes, bytes], ...],
     ) -> None:
         """Create the bridge. `fields` are the header fields of every request of the socket."""
         assert client.transport is not None
         self._options = options
         self._client, self._transport = client, client.transport
-        self._voucher = voucher
+        self._delegated = delegated
         self._fields = fields
         self._calls: dict[Tag, BridgeCall] = {}
         self._paused: deque[BridgeCall] = deque()
@@ -204,7 +204,7 @@ class Bridge:
 
     def _begin(self, tag: Tag, request: SessionRequest) -> None:
         call = BridgeCall(
-            self._client.branch(self._voucher),
+            self._client.branch(self._delegated),
             BridgeAnswer(tag, self._options.dialect),
             self._transport,
             self._client.backlog,
@@ -233,7 +233,7 @@ class Bridge:
     def _delete(self, path: str) -> None:
         """Send a DELETE request and ignore its response."""
         BridgeCall(
-            self._client.branch(self._voucher),
+            self._client.branch(self._delegated),
             BridgeAnswer(b"null", self._options.dialect),
             self._transport,
             self._client.backlog,

@@ -73,7 +73,9 @@ class BridgeCall(VirtualTransport):
     def generates(self) -> bool:
         """True if this request began the generation; False if it reads another request's stream."""
         exchange = self._branch.exchange
-        return self.answer.stream is None or (exchange is not None and exchange.keeper is not None)
+        return self.answer.stream is None or (
+            exchange is not None and exchange.detached_owner is not None
+        )
 
     def pause(self) -> None:
         """Pause, because the socket is congested."""

@@ -53,7 +53,7 @@ class Answer(Protocol):
     """True if another backend could continue the answer: it is text only and has not ended."""
     answered: Answered
 
-    def hear(self, event: Event) -> None:
+    def read(self, event: Event) -> None:
         """Record an event of the first stream."""
 
     def join(self, event: Event) -> bytes:

@@ -42,10 +42,10 @@ _BESIDE = frozenset(
 _PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
 
 
-class Told:
+class ReportedUsage:
     """Usage that one response has reported so far."""
 
-    __slots__ = ("_begun", "_numbers", "final", "heard")
+    __slots__ = ("_begun", "_numbers", "final", "found")
 
     def __init__(self) -> None:
         self._begun: dict[str, Any] = {}
@@ -54,10 +54,10 @@ class Told:
         """Numbers of later events or of a whole response. These replace those of `_begun`."""
         self.final = False
         """False until more than the start of a message has reported usage: output still follows."""
-        self.heard = 0
+        self.found = 0
         """Number of usage objects with a positive count."""
 
-    def hear(self, document: Mapping[str, Any]) -> None:
+    def read(self, document: Mapping[str, Any]) -> None:
         """Record the usage in a whole response or in one stream event."""
         usage = document.get("usage")
         if isinstance(usage, dict):
@@ -81,26 +81,26 @@ class Told:
         """
         if not holder and not self._numbers and plain(usage) is not None:
             self._numbers = {**usage}
-            self.heard += 1
+            self.found += 1
             self.final = True
             return
         numbers = self._begun if holder == "message" else self._numbers
-        heard = False
+        found = False
         for name, value in usage.items():
             if type(value) is int or type(value) is float:
                 count = value if type(value) is int and 0 <= value < _MOST_TOKENS else _count(value)
                 numbers[name] = max(count, _count(numbers[name])) if name in numbers else count
-                heard = heard or value > 0
+                found = found or value > 0
             elif isinstance(value, dict):
                 numbers[name] = value
-        if heard:
-            self.heard += 1
+        if found:
+            self.found += 1
             self.final = self.final or holder != "message"
 
     @property
     def usage(self) -> Usage | None:
         """Token counts, or None if none was reported."""
-        return _usage(self._all) if self.heard else None
+        return _usage(self._all) if self.found else None
 
     @property
     def prompt(self) -> dict[str, Any]:
@@ -131,11 +131,11 @@ class Joined:
         """Prompt numbers that the first part reported; None while the first part is running."""
         self._output = 0
         """Output tokens of all parts whose backend disconnected."""
-        self._part = Told()
+        self._part = ReportedUsage()
 
-    def hear(self, document: Mapping[str, Any]) -> None:
+    def read(self, document: Mapping[str, Any]) -> None:
         """Record an event of the current part, as its backend sent it."""
-        self._part.hear(document)
+        self._part.read(document)
 
     def broke_off(self, pieces: int) -> None:
         """Close the current part and begin another.
@@ -148,7 +148,7 @@ class Joined:
         self._output += max(said, pieces)
         if self._before is None:
             self._before = part.prompt
-        self._part = Told()
+        self._part = ReportedUsage()
 
     def whole(self, document: dict[str, Any]) -> None:
         """Correct the usage in an event of a later part, in place. Ignore the first part."""
@@ -176,10 +176,10 @@ class Joined:
             numbers["total_tokens"] = total - was + is_
 
 
-def told(document: Mapping[str, Any]) -> Usage | None:
+def reported_usage(document: Mapping[str, Any]) -> Usage | None:
     """Return the usage that a whole response or one stream event reports, or None."""
-    one = Told()
-    one.hear(document)
+    one = ReportedUsage()
+    one.read(document)
     return one.usage
 
 

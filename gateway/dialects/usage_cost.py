@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.continuation import Splitter
-from gateway.dialects.usage import Told
+from gateway.dialects.usage import ReportedUsage
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_scan import last_report
 from gateway.json_edits import Edits, Nested, edited
@@ -28,7 +28,7 @@ class UsageCost:
     An event passes once it is complete, as with `UsageFilter`.
     """
 
-    __slots__ = ("_before", "_cost", "_held_bytes", "_splitter", "_told")
+    __slots__ = ("_before", "_cost", "_held_bytes", "_reported", "_splitter")
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class UsageCost:
         self._cost = cost
         self._splitter: Splitter | None = splitter
         self._before = before
-        self._told = Told()
+        self._reported = ReportedUsage()
         self._held_bytes = -1
         """Number of bytes that the splitter holds back; -1 at the start of the stream."""
 
@@ -85,8 +85,8 @@ class UsageCost:
             return raw
         if not isinstance(document, dict):
             return raw
-        self._told.hear(document)
-        usage, edits = self._told.usage, _edits(document)
+        self._reported.read(document)
+        usage, edits = self._reported.usage, _edits(document)
         if usage is None or edits is None:
             return raw
         # Data of several lines is not found, and passes as it is.

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.usage import COUNTS, HOLDERS, Told, plain
+from gateway.dialects.usage import COUNTS, HOLDERS, ReportedUsage, plain
 from gateway.usage import Usage
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -64,28 +64,28 @@ def last_report(data: bytes, end: int | None = None) -> int:
     return count
 
 
-def hear(data: bytes, told: Told, *, complete: bool) -> None:
-    """Add the usage in a document to `told`. `complete` is False if the document may be cut off."""
+def read_usage(data: bytes, reported: ReportedUsage, *, complete: bool) -> None:
+    """Add a document's usage to `reported`. `complete` is False if the document may be cut off."""
     at = last_report(data)
     if at < 0:
         return
     if complete and data.startswith(b'"usage"', at):
         usage = _last_members(data, at).get("usage")
         if isinstance(usage, dict):
-            told.add(usage)
+            reported.add(usage)
             return
     try:
         document = orjson.loads(data[data.index(b"{") : data.rindex(b"}") + 1])
     except ValueError:  # the document is cut off, or there is more than one
-        UsageScanner(told).feed(data)
+        UsageScanner(reported).feed(data)
     else:
         if isinstance(document, dict):
-            told.hear(document)
+            reported.read(document)
 
 
 def plain_usage(document: bytes) -> Usage | None:
     """Return the usage that a complete document reports in its last members and in the plain form,
-    as nearly every answer does. None if `hear` has to look.
+    as nearly every answer does. None if `read_usage` has to look.
     """
     at = document.rfind(_USAGE)
     if at < 0:
@@ -119,10 +119,10 @@ def _last_members(data: bytes, at: int) -> dict[str, Any]:
 class UsageDocument:
     """One JSON document that may report usage, fed in pieces."""
 
-    __slots__ = ("_held", "_held_bytes", "_scanner", "_told")
+    __slots__ = ("_held", "_held_bytes", "_reported", "_scanner")
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, reported: ReportedUsage) -> None:
+        self._reported = reported
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._scanner: UsageScanner | None = None
@@ -134,7 +134,7 @@ class UsageDocument:
             self._held_bytes += len(data) + PIECE_BYTES
             if self._held_bytes <= _HELD_BYTES:
                 return b""
-            self._scanner = UsageScanner(self._told)
+            self._scanner = UsageScanner(self._reported)
             data = self.held
             self._held.clear()
         self._scanner.feed(data)
@@ -149,7 +149,7 @@ class UsageDocument:
     def end(self, *, complete: bool = True) -> None:
         """End the document. `complete` is False if it may be cut off."""
         if self._held:
-            hear(self.held, self._told, complete=complete)
+            read_usage(self.held, self._reported, complete=complete)
 
 
 class UsageScanner:
@@ -162,13 +162,13 @@ class UsageScanner:
         "_holder",
         "_in_string",
         "_path",
+        "_reported",
         "_tail",
-        "_told",
     )
 
-    def __init__(self, told: Told) -> None:
-        """Create a scanner that adds the usage it finds to `told`."""
-        self._told = told
+    def __init__(self, reported: ReportedUsage) -> None:
+        """Create a scanner that adds the usage it finds to `reported`."""
+        self._reported = reported
         self._depth = 0
         self._path = 1
         """Depth at which `usage` is looked for: 1, or 2 inside an object that may hold it."""
@@ -192,13 +192,13 @@ class UsageScanner:
             assert match is not None  # the pattern also matches the empty string
             end = match.end()
             if end == size or data[end] == _QUOTE:
-                self._hear(data[at:], looks)
+                self._read_pieces(data[at:], looks)
                 if end < size:
                     self._in_string = True
                     self._escaped = _ends_escaped(data, end + 1)
                 return
             bracket = data[end]
-            self._hear(data[at : end + 1], looks)
+            self._read_pieces(data[at : end + 1], looks)
             at = end + 1
             if bracket == _OBJECT:
                 self._open(looks)
@@ -217,10 +217,10 @@ class UsageScanner:
         else:
             end = match.end()
             self._in_string = self._escaped = False
-        self._hear(data[:end], self._depth == self._path)
+        self._read_pieces(data[:end], self._depth == self._path)
         return end
 
-    def _hear(self, piece: bytes, looks: bool) -> None:
+    def _read_pieces(self, piece: bytes, looks: bool) -> None:
         """Record a piece at the current depth, up to and including the bracket that ends it."""
         captured = self._captured
         if captured is not None:
@@ -230,7 +230,7 @@ class UsageScanner:
         elif looks:
             text = self._tail + piece
             if self._path == 1 and b'eval_count"' in text:
-                self._told.add({name.decode(): int(n) for name, n in _COUNT.findall(text)})
+                self._reported.add({name.decode(): int(n) for name, n in _COUNT.findall(text)})
             self._tail = text[-_TAIL_BYTES:]
 
     def _open(self, looks: bool) -> None:
@@ -257,7 +257,7 @@ class UsageScanner:
         elif captured is not None:
             usage = _parsed(captured)
             if isinstance(usage, dict):
-                self._told.add(usage, self._holder)
+                self._reported.add(usage, self._holder)
 
 
 def _parsed(captured: bytearray) -> Any:

@@ -14,8 +14,14 @@ from typing import Protocol
 
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import answers_text, fetches, generates
-from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import PIECE_BYTES, UsageDocument, hear, last_report, plain_usage
+from gateway.dialects.usage import ReportedUsage
+from gateway.dialects.usage_scan import (
+    PIECE_BYTES,
+    UsageDocument,
+    last_report,
+    plain_usage,
+    read_usage,
+)
 from gateway.sse import EVENT_STREAM
 from gateway.usage import Estimate, Usage
 
@@ -79,11 +85,11 @@ class UsageTap:
         "_head",
         "_partial",
         "_pieces",
+        "_reported",
         "_room",
         "_status",
         "_tail",
         "_text_bytes",
-        "_told",
     )
 
     def __init__(self) -> None:
@@ -94,7 +100,7 @@ class UsageTap:
         self._status = 200
         self._ends: tuple[bytes, ...] | None = _EVENT_ENDS
         """Separators that end an event. Empty if the body is one document; None if not text."""
-        self._told: Told | None = None
+        self._reported: ReportedUsage | None = None
         """Usage reported so far; None before anything was read."""
         self._partial: UsageDocument | None = None
         """Event that has begun, or the whole body."""
@@ -152,15 +158,15 @@ class UsageTap:
                     return plain
             rest = self._taken()
             if self._ends is not None:
-                hear(rest, self._report(), complete=request.well)
-        told = self._report()
-        usage = told.usage
+                read_usage(rest, self._report(), complete=request.well)
+        reported = self._report()
+        usage = reported.usage
         failed = not 200 <= self._status < 300 or request.failed_early
         if usage is None:
             if failed or not self._bytes or not generates(method, path) or self._is_error:
                 return None
             return Usage(request.asked.input, self._shown(path, rest), estimated=True)
-        if not told.final and not failed:
+        if not reported.final and not failed:
             output = max(usage.output, self._shown(path, rest))
             usage = replace(usage, output=output, estimated=True)
         if not usage.input:  # older Ollama omits the count of a cached prompt
@@ -184,11 +190,11 @@ class UsageTap:
 
     # -- private -----------------------------------------------------------------------------
 
-    def _report(self) -> Told:
+    def _report(self) -> ReportedUsage:
         """Return the usage reported so far."""
-        if self._told is None:
-            self._told = Told()
-        return self._told
+        if self._reported is None:
+            self._reported = ReportedUsage()
+        return self._reported
 
     def _taken(self) -> bytes:
         """Take the collected pieces, and return their bytes."""
@@ -224,32 +230,32 @@ class UsageTap:
         else:
             self._events += data.count(b"\n")
         if (at := last_report(data)) >= 0:
-            self._hear(data, ends[0], at)
+            self._read_pieces(data, ends[0], at)
 
-    def _hear(self, data: bytes, end: bytes, at: int) -> None:
+    def _read_pieces(self, data: bytes, end: bytes, at: int) -> None:
         """Parse the newest event that reports usage, by its key at index `at`, and the first, which
         may hold more numbers.
         """
         if end == _EVENT_ENDS[0] and b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             at = last_report(data)
-        told = self._report()
-        before = told.heard
+        reported = self._report()
+        before = reported.found
         begun, ended = data.rfind(end, 0, at), data.find(end, at)
         start = begun + len(end) if begun >= 0 else 0
-        hear(data[start:ended] if ended >= 0 else data[start:], told, complete=True)
-        if start and told.heard == before:  # it is the usage of an inner object
+        read_usage(data[start:ended] if ended >= 0 else data[start:], reported, complete=True)
+        if start and reported.found == before:  # it is the usage of an inner object
             older = data[:start].split(end)
             start += len(end)
             for event in reversed(older):
                 start -= len(event) + len(end)
                 if last_report(event) >= 0:
-                    hear(event, told, complete=True)
-                    if told.heard > before:
+                    read_usage(event, reported, complete=True)
+                    if reported.found > before:
                         break
         if start and not before and last_report(data, start) >= 0:
             first = next(event for event in data.split(end) if last_report(event) >= 0)
-            hear(first, told, complete=True)
+            read_usage(first, reported, complete=True)
 
     def _cut(self, data: bytes, ends: tuple[bytes, ...]) -> None:
         """Split data that begins or ends inside an event."""

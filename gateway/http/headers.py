@@ -76,7 +76,7 @@ WEBSOCKET = frozenset(
 """Handshake fields: the gateway makes its own with the upstream, and has checked Origin."""
 
 
-class Passing:
+class HeaderFilter:
     """Filter of the client's header fields that go to an upstream.
 
     Runs for every field of every request, so results are cached by name: look in `known` first, and
@@ -101,9 +101,9 @@ class Passing:
             self.known[name] = passes
         return passes
 
-    def less(self, more: frozenset[bytes]) -> Passing:
+    def less(self, more: frozenset[bytes]) -> HeaderFilter:
         """Return a filter that drops these names as well."""
-        return Passing(self._dropped | more)
+        return HeaderFilter(self._dropped | more)
 
 
 def connection_tokens(value: bytes) -> set[bytes]:

@@ -83,8 +83,8 @@ def _recurring(exchange: Exchange) -> str:
     )
     if exchange.route is not None:
         line += f',"route":{quoted(exchange.route)}'
-    if exchange.voucher is not None and exchange.voucher.request_id:
-        line += f',"bridge":{masked(exchange.voucher.request_id)}'
+    if exchange.delegated is not None and exchange.delegated.request_id:
+        line += f',"bridge":{masked(exchange.delegated.request_id)}'
     if principal is not None:
         line += f',"subject":{masked(principal.subject)}'
         if principal.tenant is not None:

@@ -20,7 +20,7 @@ from gateway.auth.provider import Provider, Rejected
 from gateway.auth.tickets import PARAMETER, TicketProvider
 from gateway.errors import CredentialExpired, Forbidden, GatewayError, Unauthenticated
 from gateway.exchange import Exchange
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.request import Request
 
 _TRIED = 4
@@ -91,7 +91,7 @@ class Authenticate:
             if (
                 provider is not None
                 and provider.recall(principal, caller.epoch)
-                and exchange.voucher is None
+                and exchange.delegated is None
             ):
                 if exchange.trace is not None and exchange.trace.sampled:
                     exchange.trace.passed("auth")
@@ -114,8 +114,8 @@ class Authenticate:
             if name in headers:
                 keys += headers.getall(name)
         tickets = _taken_from_query(exchange) if self._tickets else ()
-        if exchange.voucher is not None:
-            self._admit(exchange, self._vouched_for(exchange.voucher))
+        if exchange.delegated is not None:
+            self._admit(exchange, self._delegated_principal(exchange.delegated))
             return None
         if len(bearers) + len(keys) + len(tickets) > 1:
             return self._wait(exchange, self._only_one(request, tickets))
@@ -168,7 +168,9 @@ class Authenticate:
     def _admit(self, exchange: Exchange, principal: Principal) -> None:
         """Set the principal. Raise Forbidden if it lacks a scope, or is for other routes."""
         exchange.principal = principal
-        if self._ends_streams and exchange.voucher is None:  # a session enforces the expiry itself
+        if (
+            self._ends_streams and exchange.delegated is None
+        ):  # a session enforces the expiry itself
             exchange.expires_at = principal.expires_at
         if principal.routes is not None and exchange.route not in principal.routes:
             raise Forbidden("the API key is for other routes")
@@ -213,20 +215,20 @@ class Authenticate:
         accepts tickets only. Raise Unauthenticated.
         """
         if self._vouching and principal.provider not in self._vouching:
-            told = "The ticket is of a provider that is not accepted here"
-            raise _unauthenticated(told, f"the ticket is of provider {principal.provider}")
+            description = "The ticket is of a provider that is not accepted here"
+            raise _unauthenticated(description, f"the ticket is of provider {principal.provider}")
         return principal
 
-    def _vouched_for(self, voucher: Voucher) -> Principal:
+    def _delegated_principal(self, delegated: DelegatedIdentity) -> Principal:
         """Return the principal of the session that makes this request, if one of this route's
         providers still considers it valid. Raise Unauthenticated or CredentialExpired.
         """
-        principal = voucher.principal
+        principal = delegated.principal
         provider = None if principal is None else self._vouching.get(principal.provider)
         if principal is None or provider is None:
             raise Unauthenticated("Bearer", reason="the session is of a provider of another route")
         expired = principal.expires_at is not None and principal.expires_at <= time.time()
-        if expired or not provider.stands(principal):
+        if expired or not provider.is_valid(principal):
             raise CredentialExpired
         return principal
 
@@ -282,22 +284,24 @@ def _rejected(rejections: Sequence[tuple[str, Rejected]]) -> Unauthenticated:
     # Report the reason of the provider that the credential was meant for.
     of_use = max(
         (rejected for _, rejected in rejections),
-        key=lambda rejected: (rejected.is_ours, rejected.told is not None),
+        key=lambda rejected: (rejected.is_ours, rejected.description is not None),
         default=None,
     )
-    told = (of_use and of_use.told) or "The credential is not of a kind that is accepted here"
-    return _unauthenticated(told, "; ".join(f"{name}: {exc}" for name, exc in rejections))
+    description = (
+        of_use and of_use.description
+    ) or "The credential is not of a kind that is accepted here"
+    return _unauthenticated(description, "; ".join(f"{name}: {exc}" for name, exc in rejections))
 
 
-def _unauthenticated(told: str, reason: str) -> Unauthenticated:
+def _unauthenticated(description: str, reason: str) -> Unauthenticated:
     """Return an Unauthenticated error with a challenge (RFC 6750 section 3) and a message in plain
     words.
     """
-    description = _NOT_DESCRIPTIVE.sub("", told)
+    description = _NOT_DESCRIPTIVE.sub("", description)
     return Unauthenticated(
         f'Bearer error="invalid_token", error_description="{description}"',
         reason=reason,
-        message=f"{told}.",
+        message=f"{description}.",
     )
 
 

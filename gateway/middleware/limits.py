@@ -16,13 +16,13 @@ from gateway.dialects.usage_tap import UsageTap
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited
 from gateway.exchange import Exchange
 from gateway.limiting.accounts import Account, Accounts
+from gateway.limiting.activity import LimitActivity
 from gateway.limiting.decision import Decision, Taken
 from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
-from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import HEADER, SoftLimits
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
@@ -93,7 +93,7 @@ class RequestLimits:
         named: Mapping[str, Sequence[Rule]],
         store: GuardedStore,
         leases: Leases,
-        seen: Seen,
+        limit_activity: LimitActivity,
         *,
         show: bool,
         asks_usage: bool,
@@ -115,7 +115,7 @@ class RequestLimits:
         self._soft = soft
         self._store = store
         self._leases = leases
-        self._seen = seen
+        self._limit_activity = limit_activity
         self._show = show
 
     def on_request(self, request: Request) -> Awaitable[None] | None:
@@ -124,8 +124,8 @@ class RequestLimits:
         account = (self._all if exchange.decided is None else self._of_body).of(exchange)
         if not account.rules:
             return None
-        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
-            self._take_over(exchange, account, exchange.voucher.unfinished.taken)
+        if exchange.delegated is not None and exchange.delegated.unfinished is not None:
+            self._take_over(exchange, account, exchange.delegated.unfinished.taken)
             return None
         if not account.is_metered:
             return self._decide(exchange, account, _NOTHING)
@@ -224,8 +224,8 @@ class RequestLimits:
         waited for, if the store cannot tell at once. Raise RateLimited or LimitsUnavailable.
         """
         demands = account.demands(exchange, asked)
-        if account.noted != self._seen.evictions:
-            self._seen.note_account(account, demands, exchange)
+        if account.noted != self._limit_activity.evictions:
+            self._limit_activity.note_account(account, demands, exchange)
         trace = exchange.trace
         try:
             verdict = self._store.decide_now(demands, account.modes)
@@ -273,7 +273,7 @@ class RequestLimits:
             exchange.decided = _joined(before, exchange.decided)
         if verdict.refused is not None:
             rule, wait_s = rules[verdict.refused], verdict.levels[verdict.refused].wait_s
-            self._seen.refuse(rule, demands[verdict.refused], wait_s, exchange)
+            self._limit_activity.refuse(rule, demands[verdict.refused], wait_s, exchange)
             raise _refused(rule, wait_s)
         if account.warned and self._soft is not None:
             warning = self._soft.check(account.warned, rules, demands, verdict)

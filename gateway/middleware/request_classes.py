@@ -26,7 +26,7 @@ class RequestClasses:
             or exchange.attempts > 1
             or exchange.fallbacks
             or exchange.continued
-            or exchange.voucher is not None
+            or exchange.delegated is not None
         ):
             exchange.request_class = found = RequestClass(principal)
             return found

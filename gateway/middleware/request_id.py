@@ -21,7 +21,7 @@ def give_request_id(request: Request) -> bool:
     """Set the exchange's request id. Return True if it was generated here."""
     exchange = request.exchange
     theirs = None
-    if exchange.trusted_peer or exchange.voucher is not None:
+    if exchange.trusted_peer or exchange.delegated is not None:
         theirs = _their_id(request)
     exchange.request_id = request_id = theirs or (_ready.pop() if _ready else new_request_id())
     exchange.id_line = ID_LINE % request_id.encode()

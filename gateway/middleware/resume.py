@@ -100,8 +100,8 @@ class Resume:
         RateLimited, ModelNotFound, MethodNotAllowed or RequestError.
         """
         exchange, options = request.exchange, self._options
-        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
-            return self._take_up(request, exchange.voucher.unfinished)
+        if exchange.delegated is not None and exchange.delegated.unfinished is not None:
+            return self._take_up(request, exchange.delegated.unfinished)
         if exchange.path.startswith(options.streams_path):
             return self._reads.at_stream(request)
         if request.method not in ("GET", "POST"):
@@ -129,8 +129,8 @@ class Resume:
         exchange = request.exchange
         new = exchange.new_stream
         if isinstance(new, NewStream):
-            if exchange.voucher is not None and exchange.voucher.unfinished is not None:
-                return self._continue(request, response, exchange.voucher.unfinished, new.policy)
+            if exchange.delegated is not None and exchange.delegated.unfinished is not None:
+                return self._continue(request, response, exchange.delegated.unfinished, new.policy)
             if isinstance(response, RelayedResponse) and _is_kept(response):
                 return self._keep(request, response, new)
             self._give_up(exchange, new)

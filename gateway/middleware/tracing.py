@@ -267,8 +267,8 @@ class Tracing:
             record["shadow_of"] = trace.shadow_of
         if exchange.cache is not None:
             record["cache"] = exchange.cache.status
-        if exchange.voucher is not None and exchange.voucher.request_id:
-            record["bridge"] = exchange.voucher.request_id
+        if exchange.delegated is not None and exchange.delegated.request_id:
+            record["bridge"] = exchange.delegated.request_id
         if trace.words:
             record["words"] = {str(number): words for number, words in trace.words.items()}
         if trace.parent is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects import Dialect
-from gateway.dialects.translation.pieces import Failed, WriterContext, whole
+from gateway.dialects.translation.pieces import MessageFailed, WriterContext, whole
 from gateway.errors import GatewayError
 from gateway.telemetry.traces.content import messages
 
@@ -87,7 +87,7 @@ def _own_form(data: bytes, dialect: Dialect, path: str, request_id: str) -> dict
     try:
         pieces = [*reader.feed(data), *reader.flush()]
         # An answer that broke off is shown as far as it came.
-        answer = whole(piece for piece in pieces if not isinstance(piece, Failed))
+        answer = whole(piece for piece in pieces if not isinstance(piece, MessageFailed))
         written = orjson.loads(chat.write(answer, WriterContext(request_id, time.time())))
     except (GatewayError, orjson.JSONDecodeError, orjson.JSONEncodeError, LookupError):
         return None

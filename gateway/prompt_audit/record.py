@@ -197,7 +197,7 @@ def facts_of(
         time.time() - (time.perf_counter() - exchange.started_at), UTC
     )
     failure, first_token, usage = exchange.failure, exchange.first_token_at, exchange.usage
-    principal, trace, voucher = exchange.principal, exchange.trace, exchange.voucher
+    principal, trace, delegated = exchange.principal, exchange.trace, exchange.delegated
     cost = None
     if usage is not None:
         cost = price(exchange.served or exchange.model or "", exchange.upstream, usage)
@@ -249,8 +249,8 @@ def facts_of(
         "stream": trace and trace.stream_digest,
         "replays": captured.replays,
         "copies": [{"model": model, "request_id": copy} for model, copy in captured.copies] or None,
-        "bridge": (voucher and voucher.request_id) or None,
-        "continues_stream": (voucher is not None and voucher.unfinished is not None) or None,
+        "bridge": (delegated and delegated.request_id) or None,
+        "continues_stream": (delegated is not None and delegated.unfinished is not None) or None,
         "superseded": exchange.superseded or None,
         "sample": options.sample,
         "redacted": options.redaction is not None,

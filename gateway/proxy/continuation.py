@@ -226,7 +226,7 @@ class Continuation:
         if self.count:
             return b"".join(self._answer.join(event) for event in events)
         for event in events:
-            self._answer.hear(event)
+            self._answer.read(event)
         return b"".join(event.raw for event in events)
 
 

@@ -84,8 +84,8 @@ class Forward:
 
     def _forward(self, request: Request, target: Target, body: bytes | None) -> Result:
         sending, exchange = self._options.sending, request.exchange
-        if exchange.voucher is not None and exchange.voucher.unfinished is not None:
-            return self._continued(request, target, exchange.voucher.unfinished)
+        if exchange.delegated is not None and exchange.delegated.unfinished is not None:
+            return self._continued(request, target, exchange.delegated.unfinished)
         if target.translation is not None:
             return self._translated(request, target, body)
         finish = self._relayed

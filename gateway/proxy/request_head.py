@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp.hdrs import CONNECTION, HOST
 
 from gateway.dialects.translation.translation import Path
-from gateway.http.headers import CODED, WEBSOCKET, Passing, connection_tokens
+from gateway.http.headers import CODED, WEBSOCKET, HeaderFilter, connection_tokens
 from gateway.request import Request
 from gateway.routing.target import Target
 from gateway.upstream.endpoint import Endpoint
@@ -47,20 +47,20 @@ def request_head(
     exchange = request.exchange
     # In a compressed response, tokens could not be counted and no event could be inserted.
     legible = exchange.tap is not None or exchange.early is not None
-    passing = target.passing_to_read if legible else target.passing
+    header_filter = target.filter_to_read if legible else target.header_filter
     session = exchange.session
     if session is not None:
-        passing = passing.less(WEBSOCKET)
+        header_filter = header_filter.less(WEBSOCKET)
     if exchange.decoded:
-        passing = passing.less(CODED)
+        header_filter = header_filter.less(CODED)
     known = request.known
     if known is None or rewrite is not None:
-        first = _repeated(request, target, endpoint, passing, strip, rewrite)
+        first = _repeated(request, target, endpoint, header_filter, strip, rewrite)
     else:
-        key = endpoint, passing, exchange.query
+        key = endpoint, header_filter, exchange.query
         kept = known.lines.get(key)
         if kept is None:
-            kept = _repeated(request, target, endpoint, passing, strip)
+            kept = _repeated(request, target, endpoint, header_filter, strip)
             known.keep_lines(key, kept)
         first = kept
     parts = [first, exchange.id_line]
@@ -87,7 +87,7 @@ def _repeated(
     request: Request,
     target: Target,
     endpoint: Endpoint,
-    passing: Passing,
+    header_filter: HeaderFilter,
     strip: int,
     rewrite: Rewrite | None = None,
 ) -> bytes:
@@ -112,11 +112,11 @@ def _repeated(
     fields: Sequence[RawHeader] = message.raw_headers
     if CONNECTION in message.headers:
         fields = _without_nominated(fields)
-    known = passing.known.get
+    known = header_filter.known.get
     for name, value in fields:
         passes = known(name)
         if passes is None:
-            passes = passing.find(name)
+            passes = header_filter.find(name)
         if passes:
             parts += (name, b": ", value, b"\r\n")
     return b"".join(parts)

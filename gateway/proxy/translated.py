@@ -13,8 +13,8 @@ from gateway import json_body
 from gateway.dialects.refusals import FIELD_STATUSES, LONGEST_BYTES
 from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.pieces import (
-    Ended,
-    Failed,
+    MessageEnd,
+    MessageFailed,
     Piece,
     Skip,
     Skipped,
@@ -220,13 +220,13 @@ class _Translating:
         try:
             self._pass(self._reader.feed(data))
         except orjson.JSONEncodeError:
-            self._pass([Failed(UpstreamInvalidResponse("nested too deeply"))])
+            self._pass([MessageFailed(UpstreamInvalidResponse("nested too deeply"))])
 
     def finish(self, error: GatewayError | None) -> None:
         """End the caller's response: the upstream's body is complete or broke off."""
         if not self._ended:
             rest = self._reader.flush()
-            if error is None or (rest and isinstance(rest[-1], Ended)):
+            if error is None or (rest and isinstance(rest[-1], MessageEnd)):
                 self._pass(rest)
         if self._ended:
             error = None  # the answer was complete before the connection failed
@@ -238,7 +238,7 @@ class _Translating:
         said = []
         error: GatewayError | None = None
         for piece in pieces:
-            if isinstance(piece, Failed):
+            if isinstance(piece, MessageFailed):
                 error = piece.error
                 if isinstance(error, UpstreamToldError):
                     error = backend_errors.concealed(error, self._exchange.backend_url or "")
@@ -246,7 +246,7 @@ class _Translating:
             if isinstance(piece, Skipped):
                 _count(self._exchange, piece.what)
                 continue
-            if isinstance(piece, Ended):
+            if isinstance(piece, MessageEnd):
                 self._ended = True
             try:
                 said.append(self._writer.write(piece))

@@ -56,7 +56,7 @@ class Generation:
     def start(self) -> None:
         """Start: take the body bytes already buffered, then all that follow."""
         self.log.on_readers = self._readers_changed
-        self.exchange.keeper = self
+        self.exchange.detached_owner = self
         self._streams.started(self)
         upstream = self._body.upstream
         if upstream.unread and (data := upstream.take_unread()):

@@ -175,7 +175,7 @@ class Replay(EventStreamResponse):
     def _break_off(self, error: GatewayError) -> None:
         """End with an event without a number, since it concerns this reader and not the stream."""
         exchange = self._exchange
-        if exchange.keeper is None:
+        if exchange.detached_owner is None:
             exchange.failed(error)
             exchange.release(end_reason(error))
         event = error_event(self._dialect, error, exchange.request_id)

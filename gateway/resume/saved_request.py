@@ -86,7 +86,7 @@ def saved_request(request: Request, policy: Policy) -> SavedRequest | None:
     fields = [(b"Host", request.headers[HOST].encode("latin-1"))]
     for name, value in request.raw_headers:
         lowered = name.lower()
-        if lowered in _NOT_STORED or not target.passing.find(name):
+        if lowered in _NOT_STORED or not target.header_filter.find(name):
             continue
         if exchange.decoded and lowered in _CODED:
             continue

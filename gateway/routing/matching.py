@@ -97,7 +97,7 @@ class RequestMatcher:
             raise NotFound
         if route is None or message.method not in METHODS:
             raise MethodNotAllowed(", ".join(sorted(match.allowed or METHODS)))
-        if exchange.voucher is not None and exchange.voucher.route != route.name:
+        if exchange.delegated is not None and exchange.delegated.route != route.name:
             raise NotFound
         exchange.route = route.name
         if upgrade and message.upgrade and not route.upgrades:

@@ -19,7 +19,7 @@ from gateway.http.headers import (
     IDENTITY,
     OURS,
     TRACING,
-    Passing,
+    HeaderFilter,
 )
 from gateway.routing.model_access import ModelAccess
 from gateway.routing.model_rules import ModelRules
@@ -70,12 +70,12 @@ class Target:
         "continues",
         "deployed",
         "fallbacks",
+        "filter_to_read",
+        "header_filter",
         "hint",
         "keeps_host",
         "measures",
         "needs_whole",
-        "passing",
-        "passing_to_read",
         "reads_json",
         "rename_to",
         "rules",
@@ -151,7 +151,7 @@ class Target:
         not hold a place in a queue.
         """
         self.translation = translation
-        self.passing = Passing(
+        self.header_filter = HeaderFilter(
             _ALWAYS_DROPPED
             | identity
             | upstream.options.replaced
@@ -161,7 +161,7 @@ class Target:
             | (TRACING if traced else frozenset())
         )
         """Filter of the request headers that are forwarded."""
-        self.passing_to_read = self.passing.less(ACCEPT_ENCODING)
+        self.filter_to_read = self.header_filter.less(ACCEPT_ENCODING)
         """The same filter without Accept-Encoding, for responses that the gateway has to read."""
 
     def renamed(self, name: str | None) -> Target:

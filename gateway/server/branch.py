@@ -17,7 +17,7 @@ from gateway.aiohttp_adaptor import body_to_feed, request_message
 from gateway.client_connection import AnswerReceiver, MakeWriter, SessionRequest
 from gateway.errors import GatewayError, HeadersTooLarge
 from gateway.exchange import Exchange
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.proxy.client_stream import ClientStream
 from gateway.response_writer import SentHead
 from gateway.server.connection import Connection, Owner
@@ -38,11 +38,11 @@ class BranchConnection(Connection):
 
     make_writer: MakeWriter
 
-    def __init__(self, listener: Owner, voucher: Voucher) -> None:
-        """`voucher` is the identity that the session lends."""
+    def __init__(self, listener: Owner, delegated: DelegatedIdentity) -> None:
+        """`delegated` is the identity that the session lends."""
         super().__init__(listener)
         self.parse_nothing()
-        self._voucher = voucher
+        self._delegated = delegated
         self._receiver: AnswerReceiver | None = None
         self._rest = memoryview(b"")
         """Part of the body that the request has not taken yet."""

@@ -17,7 +17,7 @@ from gateway.middleware.request_id import new_request_id
 from gateway.server.half_closed import CAN_TELL, HalfClosed
 from gateway.server.parsing import ParsingRules, RequestReader
 from gateway.server.refusals import fixed_response
-from gateway.server.stall import StallWatch
+from gateway.server.send_timeout import SendTimeout
 
 _LINGER_S = 2.0
 _LINGER_CAP_BYTES = 1024 * 1024
@@ -65,7 +65,7 @@ class ClosingConnection(RequestReader):
         """True once the client has sent its FIN."""
         self._deadline = MovingDeadline(self.loop, self._on_deadline)
         """Deadline of a request head, of an idle connection, or of closing."""
-        self._stall: StallWatch | None = None
+        self._stall: SendTimeout | None = None
         self._half_closed: HalfClosed | None = None
 
     def _on_deadline(self) -> None:
@@ -190,7 +190,7 @@ class ClosingConnection(RequestReader):
         """Cut the connection if the client reads no waiting byte for `send_timeout`."""
         if self.transport is not None:
             if self._stall is None:
-                self._stall = StallWatch(self.loop, self.transport)
+                self._stall = SendTimeout(self.loop, self.transport)
             self._stall.begin(self._listener.options.send_timeout)
 
     def _say_nothing(self) -> None:

@@ -17,7 +17,7 @@ from gateway.client_connection import Branch
 from gateway.deadline import NEVER
 from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.request import Request
 from gateway.server.answering import AnsweringConnection, AnsweringRules
 from gateway.server.refusals import refusal_for_version
@@ -28,7 +28,7 @@ class Owner(AnsweringRules, Protocol):
 
     runtime: Runtime
 
-    def branch(self, voucher: Voucher) -> Branch:
+    def branch(self, delegated: DelegatedIdentity) -> Branch:
         """Return a new connection for a request of a session."""
 
     def admits(self, connection: Connection) -> bool:
@@ -41,7 +41,7 @@ class Owner(AnsweringRules, Protocol):
 class Connection(AnsweringConnection):
     """Protocol of one client connection."""
 
-    __slots__ = ("_voucher", "certificate", "secure")
+    __slots__ = ("_delegated", "certificate", "secure")
 
     _listener: Owner
 
@@ -51,7 +51,7 @@ class Connection(AnsweringConnection):
         """True if the client's connection to this process is encrypted."""
         self.certificate: PeerCertificate | None = None
         """Certificate that the client has shown, if any."""
-        self._voucher: Voucher | None = None
+        self._delegated: DelegatedIdentity | None = None
         """Identity lent by a session or an unfinished answer, if one makes the requests."""
 
     # -- asyncio callbacks -----------------------------------------------------------------
@@ -80,9 +80,9 @@ class Connection(AnsweringConnection):
         super().connection_lost(exc)
         self._listener.lost(self)
 
-    def branch(self, voucher: Voucher) -> Branch:
+    def branch(self, delegated: DelegatedIdentity) -> Branch:
         """Return another connection of the same client, for a request of its session."""
-        return self._listener.branch(voucher)
+        return self._listener.branch(delegated)
 
     # -- requests ------------------------------------------------------------------------
 
@@ -94,10 +94,10 @@ class Connection(AnsweringConnection):
             # One turn for each wait: a turn that begins nothing would keep others waiting.
             if not self._takes_turn:
                 self._takes_turn = True
-                voucher = self._voucher
+                delegated = self._delegated
                 # The generations of a bridge share one turn.
                 self._listener.turns.take(
-                    self._turn, self if voucher is None else voucher.request_id or self
+                    self._turn, self if delegated is None else delegated.request_id or self
                 )
         elif self._refusal is not None or self._last:
             self._turn()
@@ -118,8 +118,8 @@ class Connection(AnsweringConnection):
                 self.exchange = exchange = Exchange(message.method, *self._peer)
                 if message.should_close:
                     exchange.must_close = True
-                if self._voucher is not None:
-                    exchange.voucher = self._voucher
+                if self._delegated is not None:
+                    exchange.delegated = self._delegated
                 is_whole = body is EMPTY_PAYLOAD or body.is_eof()
                 self._served_body = EMPTY_PAYLOAD if is_whole else body
                 self._request = request = Request(message, body, self, exchange, known, arrived)

@@ -13,7 +13,7 @@ from gateway.app import Runtime
 from gateway.config import models
 from gateway.errors import Cancelled, Draining
 from gateway.exchange import Exchange
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.known_head import KnownHeads
 from gateway.load.backlog import Backlog
 from gateway.server.branch import BranchConnection
@@ -73,9 +73,9 @@ class Listener:
         """Return a new connection. asyncio calls this as its protocol factory."""
         return Connection(self)
 
-    def branch(self, voucher: Voucher) -> BranchConnection:
+    def branch(self, delegated: DelegatedIdentity) -> BranchConnection:
         """Return a new connection for a request of a session."""
-        return BranchConnection(self, voucher)
+        return BranchConnection(self, delegated)
 
     @property
     def open_exchanges(self) -> int:
@@ -137,8 +137,8 @@ class Listener:
                 connection.end(Cancelled())
                 return True
         for exchange in self._kept:
-            if exchange.request_id == request_id and exchange.keeper is not None:
-                exchange.keeper.fail(Cancelled())
+            if exchange.request_id == request_id and exchange.detached_owner is not None:
+                exchange.detached_owner.fail(Cancelled())
                 return True
         return False
 
@@ -157,8 +157,8 @@ class Listener:
         for connection in list(self._connections):
             connection.end(Draining())
         for exchange in list(self._kept):
-            if exchange.keeper is not None:
-                exchange.keeper.fail(Draining())
+            if exchange.detached_owner is not None:
+                exchange.detached_owner.fail(Draining())
         await self._empty(FAREWELL_S)
         for connection in list(self._connections):
             connection.cut() if self.open_exchanges else connection.drain()

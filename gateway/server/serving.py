@@ -17,7 +17,7 @@ from gateway.process_state import ProcessState
 from gateway.server.acceptor import Acceptor, Begin
 from gateway.server.handshakes import Handshakes
 from gateway.server.listener import Listener
-from gateway.server.pulse import Pulse
+from gateway.server.loop_monitor import LoopMonitor
 from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
@@ -32,7 +32,7 @@ class Server:
 
     def __init__(self, config: Config, state: ProcessState) -> None:
         self.state = state
-        self.pulse = Pulse(state.overload, state.logger)
+        self.loop_monitor = LoopMonitor(state.overload, state.logger)
         self.started_at = time.time()
         self._stopped = False
         self.reloads = 0
@@ -80,7 +80,7 @@ class Server:
             acceptor = Acceptor(each, begin)
             acceptor.start(BACKLOG)
             self._acceptors.append(acceptor)
-        self.pulse.start()
+        self.loop_monitor.start()
         self._revocation = RevocationCheck(self._listener)
         self._revocation.start()
 
@@ -116,7 +116,7 @@ class Server:
             each.close()
         for each in self._acceptors:
             await each.closed()
-        self.pulse.close()
+        self.loop_monitor.close()
         if self._revocation is not None:
             self._revocation.close()
         if self._watching is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.bridge.writer import BridgeWriter
 from gateway.client_connection import Branch, MakeWriter
-from gateway.facts import UnfinishedAnswer, Voucher
+from gateway.facts import DelegatedIdentity, UnfinishedAnswer
 from gateway.resume.log import StreamLog
 from gateway.resume.saved_request import SavedRequest
 from gateway.resume.streams import Streams
@@ -24,7 +24,7 @@ from gateway.virtual_transport import VirtualTransport
 class Takeover:
     """Function that continues a stream, for `Streams.heir`."""
 
-    def __init__(self, branch: Callable[[Voucher], Branch], streams: Streams) -> None:
+    def __init__(self, branch: Callable[[DelegatedIdentity], Branch], streams: Streams) -> None:
         """`branch` returns a new connection for a request with this identity."""
         self._branch = branch
         self._streams = streams
@@ -33,7 +33,7 @@ class Takeover:
         """Send the request that began the stream again, for the rest of its answer."""
         events = b"".join(log.pieces(0, log.size_bytes + 1))
         unfinished = UnfinishedAnswer(log.id, events, saved.taken)
-        branch = self._branch(Voucher(saved.principal, saved.route, "", unfinished))
+        branch = self._branch(DelegatedIdentity(saved.principal, saved.route, "", unfinished))
         NoClient(branch, saved, lambda: self._streams.abandon(log)).begin()
 
 
@@ -95,7 +95,7 @@ class NoClient(VirtualTransport):
 
     def _look(self) -> None:
         exchange = self._branch.exchange
-        if exchange is not None and exchange.keeper is not None:
+        if exchange is not None and exchange.detached_owner is not None:
             self.close()
 
     def _lost(self) -> None:

@@ -6,7 +6,7 @@ also put a `usage` object into an event. Every such object counts once.
 
 from __future__ import annotations
 
-from gateway.dialects.usage import Told
+from gateway.dialects.usage import ReportedUsage
 from gateway.dialects.usage_scan import UsageDocument, last_report
 from gateway.usage import Usage
 
@@ -23,7 +23,7 @@ class SessionUsage:
         """Usage reported so far, plus the estimate that `rest` adds."""
         self._deltas = 0
         """Delta events since the last usage report."""
-        self._told = Told()
+        self._told = ReportedUsage()
         self._document: UsageDocument | None = None
         """Message of which pieces have been read but not the last, or None."""
 
@@ -33,7 +33,7 @@ class SessionUsage:
             self._deltas += _DELTA in payload
             return None
         if first or self._document is None:
-            self._told = Told()
+            self._told = ReportedUsage()
             self._document = UsageDocument(self._told)
         self._document.feed(payload)
         if not final:

@@ -15,7 +15,7 @@ from gateway.config import models
 from gateway.config.types import Dialect
 from gateway.dialects import DIALECTS
 from gateway.errors import UpgradeRequired
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.load.offload import Offload
 from gateway.pipeline import Handler
 from gateway.request import Request
@@ -54,7 +54,7 @@ def bridged(
         if socket is None:
             raise UpgradeRequired
         handshake = handshake_of(socket)
-        voucher = Voucher(principal, target.name, exchange.request_id)
+        delegated = DelegatedIdentity(principal, target.name, exchange.request_id)
         validity = CredentialValidity(providers, principal) if principal is not None else None
         headers = request.headers
         fields = tuple(
@@ -65,7 +65,7 @@ def bridged(
         )
 
         def begin(client: ClientConnection) -> ClientSocket:
-            bridge = Bridge(options, client, voucher, fields)
+            bridge = Bridge(options, client, delegated, fields)
             socket.on_drain = bridge.drain
             return ClientSocket(
                 exchange,

@@ -13,11 +13,11 @@ from gateway.config import Config
 from gateway.config.plug_in import PlugInUnusable
 from gateway.config.problems import Fault
 from gateway.dialects.listed_model import ListedModel
+from gateway.limiting.activity import LimitActivity
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
 from gateway.limiting.rules import Rule
-from gateway.limiting.seen import Seen
 from gateway.limiting.soft_limits import SoftLimits
 from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget
@@ -71,7 +71,7 @@ class Parts:
     """Models that are served because an upstream lists them, by the name for callers."""
     store: GuardedStore
     leases: Leases
-    seen: Seen
+    limit_activity: LimitActivity
     admission: Admission | None
     plugins: Plugins
     hooks: Hooks

@@ -472,7 +472,7 @@ class RoutePolicies:
             named or {},
             parts.store,
             parts.leases,
-            parts.seen,
+            parts.limit_activity,
             show=route.limit_headers,
             asks_usage=DIALECTS[self.dialect].asks_for_usage,
             most={

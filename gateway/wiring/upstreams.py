@@ -38,13 +38,13 @@ _PRESERVE = "preserve"
 _HOSTS = ("upstream", _PRESERVE)
 """Values of `host` that are not a host name."""
 Fields = Sequence[tuple[str, str]]
-Told = Callable[[str, Endpoint, EndpointState, str], None]
+ReportedUsage = Callable[[str, Endpoint, EndpointState, str], None]
 """Called with an upstream's name, an endpoint, the endpoint's new state, and the reason."""
 
 
 def upstreams(
     config: Config,
-    report: Told,
+    report: ReportedUsage,
     tell: Callable[[str, str], None],
     told_waking: Callable[[str, str], None],
 ) -> Mapping[str, Upstream]:
@@ -59,7 +59,7 @@ def upstreams(
     }
 
 
-def _told(report: Told, name: str) -> Report:
+def _told(report: ReportedUsage, name: str) -> Report:
     return lambda endpoint, state, why: report(name, endpoint, state, why)
 
 

@@ -113,7 +113,7 @@ async def test_a_change_of_a_team_reaches_its_keys() -> None:
     before = await admitted(provider, text)
     await holders.put(records, TEAM.model_copy(update={"suspended": NOW}))
     await until(provider, text, "suspended")
-    assert not provider.stands(before)
+    assert not provider.is_valid(before)
     await holders.put(records, TEAM)
     again = await admitted(provider, text)
     assert again == before
@@ -156,7 +156,7 @@ async def test_a_key_that_moves_to_another_team_is_bounded_by_that_one() -> None
         "team:ads/ann",
         "team:ads",
     ]
-    assert provider.stands(before)
+    assert provider.is_valid(before)
     provider.close()
 
 

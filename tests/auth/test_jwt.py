@@ -215,7 +215,7 @@ def test_what_is_remembered_of_long_tokens_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "description"),
     [
         ({"exp": 1}, "The token expired"),
         ({"nbf": 2**40}, "The token is not valid yet"),
@@ -227,10 +227,12 @@ def test_what_is_remembered_of_long_tokens_is_bounded() -> None:
         ({"exp": str(2**32)}, "The token is malformed"),
     ],
 )
-def test_a_caller_is_told_what_is_wrong_with_its_token(changes: dict[str, Any], told: str) -> None:
+def test_a_caller_is_told_what_is_wrong_with_its_token(
+    changes: dict[str, Any], description: str
+) -> None:
     with pytest.raises(Rejected) as caught:
         verified(token(**changes))
-    assert caught.value.told == told
+    assert caught.value.description == description
 
 
 def test_the_log_has_the_audience_and_issuer_that_were_expected_and_found() -> None:

@@ -134,18 +134,18 @@ async def test_a_change_of_team_or_user_reaches_tokens_that_were_verified_before
     await holders.put(records, ADS)
     await holders.put(records, SEARCH.model_copy(update={"suspended": NOW}))
     await until(provider, text, "The team of the token is suspended")
-    assert not provider.stands(before)
+    assert not provider.is_valid(before)
     await holders.put(records, SEARCH)
     await until(provider, text, "Principal(")
     assert await provider.verify(text) == before
-    assert provider.stands(before)
+    assert provider.is_valid(before)
     await holders.put(records, ANN.model_copy(update={"suspended": NOW}))
     await until(provider, text, "The user of the token is suspended")
     await holders.remove(records, ANN)
     await until(provider, text, "Principal(")
     await holders.remove(records, SEARCH)
     await until(provider, text, "The team of the token does not exist")
-    assert not provider.stands(before)
+    assert not provider.is_valid(before)
     provider.close()
 
 

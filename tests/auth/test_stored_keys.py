@@ -56,10 +56,10 @@ async def test_a_key_enters_once_it_is_put_and_until_it_is_revoked() -> None:
     await accepted(provider, text, wanted=True)
     principal = await provider.verify(text)
     assert (principal.subject, principal.tenant, principal.limits) == ("ann", "acme", ("own",))
-    assert provider.stands(principal)
+    assert provider.is_valid(principal)
     await stored_keys.put(records, "keys", key.revoke(NOW))
     await accepted(provider, text, wanted=False)
-    assert not provider.stands(principal)
+    assert not provider.is_valid(principal)
     provider.close()
 
 

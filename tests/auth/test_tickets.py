@@ -35,15 +35,15 @@ ANN = Principal(
 WITH_PATTERNS = replace(ANN, models=allowed_models([["llama-*"], ["*-3", "x"]]))
 
 
-class Voucher:
-    """A provider that vouches for everybody, while it does."""
+class OwnerProvider:
+    """A provider that is_valid_now for everybody, while it does."""
 
     name = "corp"
     header: str | None = None
     sent_headers: frozenset[bytes] = frozenset()
 
     def __init__(self) -> None:
-        self.vouches = True
+        self.is_valid_now = True
 
     def verify_now(self, credential: str) -> Principal | None:
         raise Rejected("never asked")
@@ -51,8 +51,8 @@ class Voucher:
     async def verify(self, credential: str) -> Principal:
         raise Rejected("never asked")
 
-    def stands(self, principal: Principal) -> bool:
-        return self.vouches
+    def is_valid(self, principal: Principal) -> bool:
+        return self.is_valid_now
 
     def not_ready(self) -> str | None:
         return None
@@ -63,12 +63,12 @@ class Voucher:
 
 
 def provider(
-    voucher: Voucher | None = None, records: MemoryRecords | None = None
+    owner_provider: OwnerProvider | None = None, records: MemoryRecords | None = None
 ) -> TicketProvider:
     return TicketProvider(
         "tickets",
         MemoryRecords() if records is None else records,
-        {"corp": voucher or Voucher()},
+        {"corp": owner_provider or OwnerProvider()},
         ttl_s=30.0,
     )
 
@@ -116,10 +116,10 @@ async def test_a_ticket_expires() -> None:
 
 
 async def test_a_ticket_is_worth_no_more_than_what_it_was_given_for() -> None:
-    voucher = Voucher()
-    tickets = provider(voucher)
+    owner_provider = OwnerProvider()
+    tickets = provider(owner_provider)
     ticket = await tickets.issue(ANN)
-    voucher.vouches = False
+    owner_provider.is_valid_now = False
     with pytest.raises(Rejected, match="not accepted any more"):
         await tickets.verify(ticket)
 

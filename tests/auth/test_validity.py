@@ -15,27 +15,27 @@ from gateway.errors import AuthUnavailable
 class OneAnswer(ApiKeyProvider):
     """Provider that gives one answer, or cannot tell."""
 
-    def __init__(self, stands: bool | None) -> None:
-        self.answer = stands
+    def __init__(self, is_valid: bool | None) -> None:
+        self.answer = is_valid
 
-    def stands(self, principal: Principal) -> bool:
+    def is_valid(self, principal: Principal) -> bool:
         if self.answer is None:
             raise AuthUnavailable("away")
         return self.answer
 
 
-def validity(stands: bool | None, left_s: float | None = None) -> CredentialValidity:
+def validity(is_valid: bool | None, left_s: float | None = None) -> CredentialValidity:
     expires_at = None if left_s is None else time.time() + left_s
     principal = Principal("ann", "corp", expires_at=expires_at)
-    return CredentialValidity({"corp": OneAnswer(stands)}, principal)
+    return CredentialValidity({"corp": OneAnswer(is_valid)}, principal)
 
 
-@pytest.mark.parametrize(("stands", "holds"), [(True, True), (False, False), (None, True)])
+@pytest.mark.parametrize(("is_valid", "holds"), [(True, True), (False, False), (None, True)])
 def test_a_credential_holds_unless_its_provider_refuses_it(
-    stands: bool | None, holds: bool
+    is_valid: bool | None, holds: bool
 ) -> None:
-    assert validity(stands).holds() == holds
-    assert validity(stands).left_s() == float("inf")
+    assert validity(is_valid).holds() == holds
+    assert validity(is_valid).left_s() == float("inf")
 
 
 def test_a_credential_that_has_expired_does_not_hold() -> None:

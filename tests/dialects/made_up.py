@@ -22,13 +22,13 @@ from gateway.dialects.translation.conversation import Conversation, Message, Rol
 from gateway.dialects.translation.fields import Fields
 from gateway.dialects.translation.options import TranslationOptions
 from gateway.dialects.translation.pieces import (
-    Began,
     CompleteAnswer,
-    Ended,
+    ContentEnd,
+    MessageEnd,
+    MessageStart,
     Piece,
-    Said,
     Stop,
-    Stopped,
+    TextDelta,
     WriterContext,
     broken_off,
 )
@@ -49,7 +49,7 @@ def write(asked: Conversation, options: TranslationOptions) -> dict[str, Any]:
 
 
 def read_answer(document: dict[str, Any]) -> list[Piece]:
-    return [Began("m"), Said(document["reply"]), Stopped(Stop.END), Ended()]
+    return [MessageStart("m"), TextDelta(document["reply"]), ContentEnd(Stop.END), MessageEnd()]
 
 
 def write_answer(answer: CompleteAnswer, context: WriterContext) -> bytes:
@@ -67,9 +67,9 @@ class Reader:
             document = orjson.loads(line)
             self._over = "over" in document
             if self._over:
-                pieces += [Stopped(Stop.END), Ended()]
+                pieces += [ContentEnd(Stop.END), MessageEnd()]
             else:
-                pieces += [Began("m"), Said(document["word"])]
+                pieces += [MessageStart("m"), TextDelta(document["word"])]
         return pieces
 
     def flush(self) -> Sequence[Piece]:
@@ -82,9 +82,9 @@ class Writer:
 
     def write(self, piece: Piece) -> bytes:
         match piece:
-            case Said(text):
+            case TextDelta(text):
                 return orjson.dumps({"word": text}) + b"\n"
-            case Ended():
+            case MessageEnd():
                 return b'{"over":true}\n'
         return b""
 
@@ -149,7 +149,7 @@ def main() -> None:
         call = there.call("/talk/speak", BODY, context)
         assert call.path.at("") == path
         assert call.writer is not None
-        assert call.writer.write(Said("Hi")) == b'{"word":"Hi"}\n'
+        assert call.writer.write(TextDelta("Hi")) == b'{"word":"Hi"}\n'
     asyncio.run(serve())
 
 

@@ -15,7 +15,7 @@ def answer_in(name: str, stream: bytes = b"") -> Answer:
     assert dialect.continuation is not None
     answer = dialect.continuation()
     for event in dialect.splitter().feed(stream):
-        answer.hear(event)
+        answer.read(event)
     return answer
 
 

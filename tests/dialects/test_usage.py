@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.usage import told
+from gateway.dialects.usage import reported_usage
 from gateway.usage import Usage
 
 
 def counted(document: dict[str, Any]) -> tuple[int, int, int, int, int]:
     """Input, output, and of them: read from a cache, written to it, reasoning."""
-    used = told(document)
+    used = reported_usage(document)
     assert used is not None
     return used.input, used.output, used.cached, used.cache_write, used.reasoning
 
@@ -132,7 +132,7 @@ def test_reasoning_is_counted_once_inside_the_output_or_beside_it(
     ],
 )
 def test_nothing_else_is_usage(document: dict[str, Any]) -> None:
-    assert told(document) is None
+    assert reported_usage(document) is None
 
 
 def test_usage_adds_up() -> None:

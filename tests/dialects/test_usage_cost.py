@@ -60,7 +60,7 @@ OLLAMA = (
 )
 
 
-def told(stream: tuple[bytes, ...] | list[bytes], *, lines: bool = False, **more: Any) -> bytes:
+def reported(stream: tuple[bytes, ...] | list[bytes], *, lines: bool = False, **more: Any) -> bytes:
     one = UsageCost(cost, Lines() if lines else EventSplitter(), **more)
     return b"".join([*(one.feed(piece) for piece in stream), one.flush()])
 
@@ -81,29 +81,29 @@ def test_the_last_usage_has_the_cost_and_no_other_byte_changes(
     then = list(stream)
     assert before in then[at]
     then[at] = then[at].replace(before, after)
-    assert told(stream, lines=stream is OLLAMA) == b"".join(then)
+    assert reported(stream, lines=stream is OLLAMA) == b"".join(then)
 
 
 def test_usage_in_the_last_chunk_with_a_choice_has_the_cost() -> None:
     last = chunk(usage=USAGE, choices=[{"delta": {}, "finish_reason": "stop"}])
     running = chunk(usage=USAGE)
-    said = told((running, last, DONE))
+    said = reported((running, last, DONE))
     assert said.startswith(running)
     assert said.count(b'"cost":6.0') == 1
 
 
 def test_a_cost_of_the_backend_is_replaced() -> None:
     last = event({"choices": [], "usage": {**USAGE, "cost": 99}})
-    assert json.loads(told((last,))[6:])["usage"] == {**USAGE, "cost": 6.0}
+    assert json.loads(reported((last,))[6:])["usage"] == {**USAGE, "cost": 6.0}
 
 
 def test_a_chunk_that_the_caller_did_not_ask_for_is_removed() -> None:
-    assert told(OPENAI, before=UsageFilter()) == b"".join((*OPENAI[:2], DONE))
+    assert reported(OPENAI, before=UsageFilter()) == b"".join((*OPENAI[:2], DONE))
 
 
 def test_a_stream_without_usage_passes_unchanged() -> None:
     stream = (chunk(), chunk(content='"usage": {}'), DONE, b"data: half")
-    assert told(stream) == b"".join(stream)
+    assert reported(stream) == b"".join(stream)
 
 
 @given(
@@ -117,4 +117,4 @@ def test_however_the_bytes_are_split_the_stream_is_the_same(
     edges = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
     pieces = [whole[start:end] for start, end in pairwise(edges)]
     lines = stream is OLLAMA
-    assert told(pieces, lines=lines) == told(stream, lines=lines)
+    assert reported(pieces, lines=lines) == reported(stream, lines=lines)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import UsageDocument, hear, last_report
+from gateway.dialects.usage import ReportedUsage
+from gateway.dialects.usage_scan import UsageDocument, last_report, read_usage
 from gateway.usage import Usage
 
 TOLD = {"prompt_tokens": 7, "completion_tokens": 5}
@@ -29,12 +29,12 @@ DOCUMENTS: list[tuple[dict[str, Any], Usage | None]] = [
 
 
 def usage_of(pieces: list[bytes]) -> Usage | None:
-    told = Told()
-    document = UsageDocument(told)
+    reported = ReportedUsage()
+    document = UsageDocument(reported)
     for piece in pieces:
         document.feed(piece)
     document.end()
-    return told.usage
+    return reported.usage
 
 
 @pytest.mark.parametrize(("document", "usage"), DOCUMENTS)
@@ -58,7 +58,7 @@ def test_where_a_document_is_cut_makes_no_difference(
 
 @given(st.binary() | st.binary().map(lambda rest: b'{"usage": {' + rest), st.booleans())
 def test_any_bytes_are_taken(data: bytes, complete: bool) -> None:
-    hear(data, Told(), complete=complete)
+    read_usage(data, ReportedUsage(), complete=complete)
     usage_of([data])
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects import usage_tap
-from gateway.dialects.usage import Told
-from gateway.dialects.usage_scan import hear
+from gateway.dialects.usage import ReportedUsage
+from gateway.dialects.usage_scan import read_usage
 from gateway.dialects.usage_tap import UsageTap
 from gateway.exchange import EndReason, Exchange
 from gateway.json_body import read
@@ -164,11 +164,11 @@ def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
 ) -> None:
     parsed: list[bytes] = []
 
-    def record(data: bytes, told: Told, *, complete: bool) -> None:
+    def record(data: bytes, reported: ReportedUsage, *, complete: bool) -> None:
         parsed.append(data)
-        hear(data, told, complete=complete)
+        read_usage(data, reported, complete=complete)
 
-    monkeypatch.setattr(usage_tap, "hear", record)
+    monkeypatch.setattr(usage_tap, "read_usage", record)
     running = [event({"usage": {"prompt_tokens": 7, "completion_tokens": n}}) for n in range(1, 6)]
     assert listen(*running, kind=SSE) == Usage(7, 5)
     assert len(parsed) == 2
@@ -178,7 +178,7 @@ def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
 def test_an_event_whose_usage_is_null_is_not_parsed(
     null: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage_tap, "hear", pytest.fail)
+    monkeypatch.setattr(usage_tap, "read_usage", pytest.fail)
     used = listen(*[b'data: {"choices":[{}],%b}\n\n' % null] * 3, kind=SSE)
     assert shown(used) == (101, 3, True)
 
@@ -213,8 +213,8 @@ def test_only_the_top_level_counts_whatever_stands_around_it(
 def test_deep_nesting_is_no_usage_and_no_error(long: bytes, depth: int) -> None:
     nested = b'{"usage":' * depth + b"1" + b"}" * depth
     assert shown(listen(b"{" + long + b'"usage":' + nested + b"}"))[2]
-    told = listen(b"{" + long + b'"a":' + nested + b',"usage":{"total_tokens":9}}')
-    assert shown(told) == (9, 0, False)
+    reported = listen(b"{" + long + b'"a":' + nested + b',"usage":{"total_tokens":9}}')
+    assert shown(reported) == (9, 0, False)
 
 
 # -- what did not tell -----------------------------------------------------------------------------

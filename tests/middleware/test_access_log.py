@@ -65,7 +65,7 @@ def test_all_fields_are_written_in_their_order() -> None:
         EndReason.TIMEOUT,
         trace=trace,
         route="chat",
-        voucher=SimpleNamespace(request_id="session"),
+        delegated=SimpleNamespace(request_id="session"),
         principal=Principal("ada", "idp", tenant="acme"),
         model="m",
         continued=1,

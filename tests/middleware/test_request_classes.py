@@ -8,7 +8,7 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
-from gateway.facts import Voucher
+from gateway.facts import DelegatedIdentity
 from gateway.middleware import request_classes
 from gateway.middleware.request_classes import RequestClasses
 
@@ -62,7 +62,7 @@ def test_requests_with_other_facts_are_of_another_class(fact: dict[str, Any]) ->
         {"attempts": 2},
         {"fallbacks": ["m: 500"]},
         {"continued": 1},
-        {"voucher": Voucher(None, "r", "id")},
+        {"delegated": DelegatedIdentity(None, "r", "id")},
         {"path": "/" + 1000 * "x"},
     ],
     ids=lambda fact: next(iter(fact)),

@@ -413,12 +413,12 @@ async def test_an_end_that_comes_with_the_streams_own_says_nothing_more(
             await upstream.release(EVENTS[0])
             await client.read_until(EVENTS[0])
             (exchange,) = gateway.server.listener.exchanges
-            keeper = exchange.keeper
-            assert isinstance(keeper, generations.Generation)
+            detached_owner = exchange.detached_owner
+            assert isinstance(detached_owner, generations.Generation)
             (served,) = gateway.server.listener.connections
             writer = served.writer
             assert writer is not None
-            keeper.finish(None)
+            detached_owner.finish(None)
             assert not writer.probe()
             assert not gateway.server.listener.cancel(exchange.request_id)
             rest = await client.read_until(LAST_CHUNK)

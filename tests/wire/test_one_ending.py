@@ -152,9 +152,9 @@ async def test_a_stream_that_is_cancelled_is_not_gone_on_with(start_gateway: Sta
             (served,) = gateway.server.listener.connections
             reader = served.writer
             assert reader is not None
-            assert exchange.keeper is not None
+            assert exchange.detached_owner is not None
             reader.pause()  # the client is behind, so that it is not told at once
-            exchange.keeper.cancel()  # type: ignore[attr-defined]
+            exchange.detached_owner.cancel()  # type: ignore[attr-defined]
             await connection.wait_client_gone()
             connection.close()
             reader.resume()

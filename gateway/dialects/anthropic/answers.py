@@ -16,26 +16,26 @@ from gateway.dialects.translation.calls import Calls, arguments_text, whole_argu
 from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.in_turn import InTurn
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
-    Called,
+    ArgumentsDelta,
     CompleteAnswer,
-    Ended,
-    Failed,
+    ContentEnd,
+    MessageEnd,
+    MessageFailed,
+    MessageStart,
     Piece,
-    Said,
+    ReasoningDelta,
     Skip,
     Skipped,
     Stop,
-    Stopped,
-    Thought,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
 from gateway.dialects.translation.values import count, object_in, parsed, text_in
-from gateway.dialects.usage import told
+from gateway.dialects.usage import reported_usage
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import EventSplitter, EventTooLarge
 from gateway.usage import Usage
@@ -67,17 +67,17 @@ _SILENT_DELTAS = frozenset({"signature_delta", "citations_delta"})
 def read(document: dict[str, Any]) -> list[Piece]:
     """Return the pieces of a whole response."""
     if document.get("type") == "error":
-        return [Failed(backend_errors.of_event(document))]
+        return [MessageFailed(backend_errors.of_event(document))]
     content = document.get("content")
     if not isinstance(content, (list, str)):
-        return [Failed(UpstreamInvalidResponse("no message with content"))]
-    pieces: list[Piece] = [Began(text_in(document, "model"))]
+        return [MessageFailed(UpstreamInvalidResponse("no message with content"))]
+    pieces: list[Piece] = [MessageStart(text_in(document, "model"))]
     message = _Message()
     for index, block in enumerate(content if isinstance(content, list) else [content]):
         message.begin(index, {"type": "text", "text": block} if isinstance(block, str) else block)
         message.give(pieces)
     message.finish(pieces)
-    pieces.append(Used(_tokens(object_in(document, "usage"))))
+    pieces.append(UsageUpdate(_tokens(object_in(document, "usage"))))
     if not document.get("stop_reason") and message.any and document.get("type") == "message":
         document["stop_reason"] = "end_turn"  # the backend sends no reason at all
     pieces += message.stopped(document)
@@ -103,12 +103,12 @@ class AnthropicStreamReader:
         pieces: list[Piece] = []
         if self._over:
             return pieces
-        fault: Failed | None = None
+        fault: MessageFailed | None = None
         try:
             events = self._splitter.feed(data)
         except EventTooLarge as exc:
             events = exc.events
-            fault = Failed(UpstreamInvalidResponse(str(exc)))
+            fault = MessageFailed(UpstreamInvalidResponse(str(exc)))
         for event in events:
             if event.data and not self._over:
                 self._read(event.data, pieces)
@@ -121,7 +121,7 @@ class AnthropicStreamReader:
         pieces: list[Piece] = []
         if not self._over:
             if self._strange and not self._began:
-                self._end(pieces, Failed(UpstreamInvalidResponse("no event of a message")))
+                self._end(pieces, MessageFailed(UpstreamInvalidResponse("no event of a message")))
             else:
                 self._finish(pieces)
         return pieces
@@ -139,7 +139,9 @@ class AnthropicStreamReader:
         if document is None:
             if data.lstrip().startswith(b"{") and self._stopped is None:
                 # Fail on a damaged event: without it the answer would be a different one.
-                self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
+                self._end(
+                    pieces, MessageFailed(UpstreamInvalidResponse("an event that is broken JSON"))
+                )
             elif data.strip() and data.strip() != b"[DONE]":
                 self._skip(pieces)
             return
@@ -160,7 +162,7 @@ class AnthropicStreamReader:
             if usage := object_in(document, "usage"):
                 # A zero or null here does not replace what message_start reported.
                 self._usage |= {name: value for name, value in usage.items() if value}
-                pieces.append(Used(_tokens(self._usage)))
+                pieces.append(UsageUpdate(_tokens(self._usage)))
             delta = object_in(document, "delta")
             if delta.get("stop_reason") is not None and self._stopped is None:
                 self._stopped = delta
@@ -173,7 +175,7 @@ class AnthropicStreamReader:
                 self._stopped = {"stop_reason": "end_turn"}
             self._finish(pieces)
         elif kind == "error" or (kind not in _SILENT and document.get("error")):
-            self._end(pieces, Failed(backend_errors.of_event(document)))
+            self._end(pieces, MessageFailed(backend_errors.of_event(document)))
         elif kind == "content_block_stop":
             self._message.give(pieces)
         elif kind not in _SILENT and any(document.values()):
@@ -182,7 +184,7 @@ class AnthropicStreamReader:
     def _begin(self, model: str, pieces: list[Piece]) -> None:
         if not self._began:
             self._began = True
-            pieces.append(Began(model))
+            pieces.append(MessageStart(model))
 
     def _finish(self, pieces: list[Piece]) -> None:
         if self._stopped is None:
@@ -192,8 +194,8 @@ class AnthropicStreamReader:
         self._message.finish(pieces)
         pieces += self._message.stopped(self._stopped)
         self._over = True
-        if not isinstance(pieces[-1], Failed):
-            pieces.append(Ended())
+        if not isinstance(pieces[-1], MessageFailed):
+            pieces.append(MessageEnd())
 
 
 class _Message:
@@ -280,7 +282,7 @@ class _Message:
 
 
 def _tokens(usage: dict[str, Any]) -> Usage:
-    return told({"usage": usage}) or Usage(0, 0)
+    return reported_usage({"usage": usage}) or Usage(0, 0)
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -332,7 +334,7 @@ class AnthropicStreamWriter:
         self._call = -1
         """Index of the call whose block is open or was the last one open."""
         self._tokens: Usage | None = None
-        self._stopped = Stopped(Stop.END)
+        self._stopped = ContentEnd(Stop.END)
         self._in_turn: InTurn | None = None
         """Reordering buffer; created at the first tool call."""
 
@@ -341,28 +343,28 @@ class AnthropicStreamWriter:
         arguments of a call whose block has ended.
         """
         if self._in_turn is None:
-            if not isinstance(piece, Called):
+            if not isinstance(piece, ToolCallStart):
                 return self._write(piece)
             self._in_turn = InTurn()
         return b"".join([self._write(one) for one in self._in_turn.feed(piece)])
 
     def _write(self, piece: Piece) -> bytes:
         match piece:
-            case Said(text):
+            case TextDelta(text):
                 return self._block(_Block.TEXT) + self._delta({"type": "text_delta", "text": text})
-            case Thought(text):
+            case ReasoningDelta(text):
                 delta = {"type": "thinking_delta", "thinking": text}
                 return self._block(_Block.THINKING) + self._delta(delta)
-            case Called(index, call_id, name):
+            case ToolCallStart(index, call_id, name):
                 self._call = index
                 call_id = call_id or _call_id(self._context, index)
                 block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
                 return self._close() + self._start(_Block.TOOL, block)
-            case Argued(index, text):
+            case ArgumentsDelta(index, text):
                 if self._open is not _Block.TOOL or index != self._call:
                     raise UpstreamInvalidResponse("arguments behind the end of a tool's call")
                 return self._delta({"type": "input_json_delta", "partial_json": text})
-            case Began(model):
+            case MessageStart(model):
                 message = {
                     **_message(model, self._context),
                     "content": [],
@@ -371,15 +373,15 @@ class AnthropicStreamWriter:
                     "usage": {"input_tokens": self._context.input_estimate, "output_tokens": 0},
                 }
                 return _event("message_start", message=message)
-            case Used(tokens):
+            case UsageUpdate(tokens):
                 self._tokens = tokens
                 return b""
-            case Stopped():
+            case ContentEnd():
                 self._stopped = piece
                 return b""
-            case Ended():
+            case MessageEnd():
                 return self._close() + self._end()
-            case Failed() | Skipped():
+            case MessageFailed() | Skipped():
                 return b""
 
     def _block(self, kind: _Block) -> bytes:
@@ -426,7 +428,7 @@ def _message(model: str, context: WriterContext) -> dict[str, Any]:
     }
 
 
-def _word(stopped: Stopped, *, calls: bool) -> str:
+def _word(stopped: ContentEnd, *, calls: bool) -> str:
     return "tool_use" if calls and stopped.stop is Stop.END else _WORDS[stopped.stop]
 
 

@@ -19,13 +19,13 @@ class MessagesAnswer:
         self.answered = Answered()
         self._begun = False
 
-    def hear(self, event: Event) -> None:
+    def read(self, event: Event) -> None:
         """Record an event."""
         if event.data:  # an empty event is a heartbeat
-            self._hear(document_of(event) or {})
+            self._read(document_of(event) or {})
 
-    def _hear(self, document: dict[str, Any]) -> None:
-        self.answered.usage.hear(document)
+    def _read(self, document: dict[str, Any]) -> None:
+        self.answered.usage.read(document)
         kind = document.get("type")
         if kind == "content_block_start":
             block = document.get("content_block")
@@ -51,9 +51,9 @@ class MessagesAnswer:
             return event.raw
         kind = document.get("type")
         if kind in ("message_start", "content_block_start"):
-            self.answered.usage.hear(document)
+            self.answered.usage.read(document)
             return b""  # the text is one block, which is open
-        self._hear(document)
+        self._read(document)
         if "usage" not in document:
             return event.raw
         self.answered.usage.whole(document)

@@ -13,27 +13,27 @@ from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.calls import Calls, whole_arguments
 from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
+    ArgumentsDelta,
     Call,
-    Called,
     CompleteAnswer,
-    Ended,
-    Failed,
+    ContentEnd,
+    MessageEnd,
+    MessageFailed,
+    MessageStart,
     Piece,
-    Said,
+    ReasoningDelta,
     Skip,
     Skipped,
     Stop,
-    Stopped,
-    Thought,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import stopped
 from gateway.dialects.translation.values import parsed, text_in
-from gateway.dialects.usage import told
+from gateway.dialects.usage import reported_usage
 from gateway.errors import UpstreamInvalidResponse
 from gateway.usage import Usage
 
@@ -56,7 +56,7 @@ _WORDS = {
 def read(document: dict[str, Any]) -> list[Piece]:
     """Return the pieces of a whole response."""
     pieces = list(OllamaStreamReader().read(document))
-    if pieces and isinstance(pieces[-1], (Ended, Failed)):
+    if pieces and isinstance(pieces[-1], (MessageEnd, MessageFailed)):
         return pieces
     return [broken_off()]
 
@@ -85,7 +85,7 @@ class OllamaStreamReader:
             self._read_all(exc.lines, pieces)
             if not self._over:
                 self._over = True
-                pieces.append(Failed(UpstreamInvalidResponse(str(exc))))
+                pieces.append(MessageFailed(UpstreamInvalidResponse(str(exc))))
         return pieces
 
     def flush(self) -> Sequence[Piece]:
@@ -97,7 +97,7 @@ class OllamaStreamReader:
         if not self._over:
             self._over = True
             if self._strange and not self._began:
-                pieces.append(Failed(UpstreamInvalidResponse("no line of a chat")))
+                pieces.append(MessageFailed(UpstreamInvalidResponse("no line of a chat")))
             else:
                 pieces.append(broken_off())
         return pieces
@@ -106,11 +106,11 @@ class OllamaStreamReader:
         """Return the pieces of one line."""
         if document.get("error"):
             self._over = True
-            return [Failed(backend_errors.of_event(document))]
+            return [MessageFailed(backend_errors.of_event(document))]
         pieces: list[Piece] = []
         if not self._began:
             self._began = True
-            pieces.append(Began(text_in(document, "model")))
+            pieces.append(MessageStart(text_in(document, "model")))
         message = document.get("message")
         if not isinstance(message, dict):
             message = {"content": document.get("response"), "thinking": document.get("thinking")}
@@ -118,7 +118,7 @@ class OllamaStreamReader:
         if document.get("done") is True:
             self._content.finish(pieces)
             self._calls.finish(pieces)
-            pieces.append(Used(told(document) or Usage(0, 0)))
+            pieces.append(UsageUpdate(reported_usage(document) or Usage(0, 0)))
             pieces += stopped(
                 document.get("done_reason") or "",
                 _STOPS,
@@ -126,8 +126,8 @@ class OllamaStreamReader:
                 said=self._content.any,
                 called=bool(self._calls),
             )
-            if not isinstance(pieces[-1], Failed):
-                pieces.append(Ended())
+            if not isinstance(pieces[-1], MessageFailed):
+                pieces.append(MessageEnd())
             self._over = True
         return pieces
 
@@ -141,7 +141,7 @@ class OllamaStreamReader:
             elif line.lstrip().startswith(b"{"):
                 # Fail on a damaged line: without it the answer would be a different one.
                 self._over = True
-                pieces.append(Failed(UpstreamInvalidResponse("a line that is broken JSON")))
+                pieces.append(MessageFailed(UpstreamInvalidResponse("a line that is broken JSON")))
             else:
                 self._strange = True
                 pieces.append(Skipped(Skip.EVENT))
@@ -199,7 +199,7 @@ class OllamaStreamWriter:
         self._shape = shape
         self._head: dict[str, Any] = {}
         self._tokens: Usage | None = None
-        self._stopped = Stopped(Stop.END)
+        self._stopped = ContentEnd(Stop.END)
         self._calls: list[Call] = []
 
     def write(self, piece: Piece) -> bytes:
@@ -208,29 +208,29 @@ class OllamaStreamWriter:
         Raise UpstreamInvalidResponse if the arguments of a tool call are invalid.
         """
         match piece:
-            case Said(text):
+            case TextDelta(text):
                 return self._said({"content": text})
-            case Thought(text):
+            case ReasoningDelta(text):
                 return self._said({"content": "", "thinking": text})
-            case Called(_, call_id, name):
+            case ToolCallStart(_, call_id, name):
                 self._calls.append(Call(call_id, name))
-            case Argued(index, text):
+            case ArgumentsDelta(index, text):
                 self._calls[index].arguments += text
-            case Began(model):
+            case MessageStart(model):
                 self._head = _head(model, self._context)
-            case Used(tokens):
+            case UsageUpdate(tokens):
                 self._tokens = tokens
-            case Stopped():
+            case ContentEnd():
                 self._stopped = piece
                 if self._calls:
                     # The arguments are complete only now, and Ollama sends them as an object.
                     calls = [_written_call(call, piece) for call in self._calls]
                     return self._said({"content": "", "tool_calls": calls})
-            case Ended():
+            case MessageEnd():
                 end = _end(self._stopped, self._tokens)
                 last = {**self._head, **self._shape({"content": ""}), **end}
                 return orjson.dumps(last) + b"\n"
-            case Failed() | Skipped():
+            case MessageFailed() | Skipped():
                 pass
         return b""
 
@@ -244,14 +244,14 @@ def _head(model: str, context: WriterContext) -> dict[str, Any]:
     return {"model": context.model or model, "created_at": created}
 
 
-def _end(stopped: Stopped, tokens: Usage | None) -> dict[str, Any]:
+def _end(stopped: ContentEnd, tokens: Usage | None) -> dict[str, Any]:
     end: dict[str, Any] = {"done": True, "done_reason": _WORDS[stopped.stop]}
     if tokens is not None:
         end |= {"prompt_eval_count": tokens.input, "eval_count": tokens.output}
     return end
 
 
-def _written_call(call: Call, stopped: Stopped) -> dict[str, Any]:
+def _written_call(call: Call, stopped: ContentEnd) -> dict[str, Any]:
     arguments = whole_arguments(call, stopped)
     written: dict[str, Any] = {"function": {"name": call.name, "arguments": arguments}}
     if call.id:

@@ -18,24 +18,24 @@ class LinesAnswer:
         self.answered = Answered()
         self._model: Any = None
 
-    def hear(self, event: Event) -> None:
+    def read(self, event: Event) -> None:
         """Record a line."""
         if self.open and event.data is not None:
-            self._hear(document_of(event) or {})
+            self._read(document_of(event) or {})
 
     def join(self, event: Event) -> bytes:
         """Return a line of a later part with the first part's model name and corrected usage."""
         document = document_of(event)
         if document is None:
             return event.raw
-        self._hear(document)
+        self._read(document)
         self.answered.usage.whole(document)
         if "model" in document:
             document["model"] = self._model
         return orjson.dumps(document) + b"\n"
 
-    def _hear(self, document: dict[str, Any]) -> None:
-        self.answered.usage.hear(document)
+    def _read(self, document: dict[str, Any]) -> None:
+        self.answered.usage.read(document)
         self._model = self._model or document.get("model")
         message = document.get("message")
         if not isinstance(message, dict) or document.get("done"):

@@ -11,26 +11,26 @@ from gateway.dialects.translation import backend_errors
 from gateway.dialects.translation.calls import Calls
 from gateway.dialects.translation.content import Content
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
-    Called,
+    ArgumentsDelta,
     CompleteAnswer,
-    Ended,
-    Failed,
+    ContentEnd,
+    MessageEnd,
+    MessageFailed,
+    MessageStart,
     Piece,
-    Said,
+    ReasoningDelta,
     Skip,
     Skipped,
     Stop,
-    Stopped,
-    Thought,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     WriterContext,
     broken_off,
 )
 from gateway.dialects.translation.stops import is_incomplete, stopped
 from gateway.dialects.translation.values import parsed, text_in
-from gateway.dialects.usage import told
+from gateway.dialects.usage import reported_usage
 from gateway.errors import UpstreamInvalidResponse
 from gateway.sse import Event, EventSplitter, EventTooLarge
 from gateway.usage import Usage
@@ -76,13 +76,13 @@ _KEEP_ALIVES = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 def read(document: dict[str, Any]) -> list[Piece]:
     """Return the pieces of a whole response."""
     if backend_errors.is_error(document):
-        return [Failed(backend_errors.of_event(document))]
+        return [MessageFailed(backend_errors.of_event(document))]
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return [Failed(UpstreamInvalidResponse("no chat completion with one choice"))]
-    pieces: list[Piece] = [Began(text_in(document, "model"))]
+        return [MessageFailed(UpstreamInvalidResponse("no chat completion with one choice"))]
+    pieces: list[Piece] = [MessageStart(text_in(document, "model"))]
     delta = _Delta()
     delta.read(message, pieces)
     delta.finish(pieces)
@@ -116,7 +116,7 @@ class OpenAIStreamReader:
         except EventTooLarge as exc:
             self._read_all(exc.events, pieces)
             if not self._over:
-                self._end(pieces, Failed(UpstreamInvalidResponse(str(exc))))
+                self._end(pieces, MessageFailed(UpstreamInvalidResponse(str(exc))))
             return pieces
         self._read_all(events, pieces)
         return pieces
@@ -126,7 +126,9 @@ class OpenAIStreamReader:
         pieces: list[Piece] = []
         if not self._over:
             if self._strange and not self._began:
-                self._end(pieces, Failed(UpstreamInvalidResponse("no event of a chat completion")))
+                self._end(
+                    pieces, MessageFailed(UpstreamInvalidResponse("no event of a chat completion"))
+                )
             else:
                 self._finish(pieces)
         return pieces
@@ -162,27 +164,29 @@ class OpenAIStreamReader:
         self._delta.finish(pieces)
         pieces += self._delta.stopped(self._stopped)
         self._over = True
-        if not isinstance(pieces[-1], Failed):
-            pieces.append(Ended())
+        if not isinstance(pieces[-1], MessageFailed):
+            pieces.append(MessageEnd())
 
     def _read(self, event: Event, data: bytes, pieces: list[Piece]) -> None:
         document = parsed(data)
         if document is None:
             if data.lstrip().startswith(b"{") and self._stopped is None:
                 # Fail on a damaged event: without it the answer would be a different one.
-                self._end(pieces, Failed(UpstreamInvalidResponse("an event that is broken JSON")))
+                self._end(
+                    pieces, MessageFailed(UpstreamInvalidResponse("an event that is broken JSON"))
+                )
             elif data.strip():
                 self._skip(pieces)
             return
         if backend_errors.is_error(document) or event.type == b"error":
-            self._end(pieces, Failed(backend_errors.of_event(document)))
+            self._end(pieces, MessageFailed(backend_errors.of_event(document)))
             return
         choices = document.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(choice, dict):
             if not self._began:  # Azure's first chunk has no choices and no model name
                 self._began = True
-                pieces.append(Began(text_in(document, "model")))
+                pieces.append(MessageStart(text_in(document, "model")))
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 self._delta.read(delta, pieces)
@@ -271,10 +275,10 @@ class _Delta:
 
 
 def _usage(document: dict[str, Any]) -> list[Piece]:
-    tokens = told(document)
+    tokens = reported_usage(document)
     if tokens is None and isinstance(document.get("usage"), dict):
         tokens = Usage(0, 0)
-    return [] if tokens is None else [Used(tokens)]
+    return [] if tokens is None else [UsageUpdate(tokens)]
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -331,17 +335,17 @@ class OpenAIStreamWriter:
     def write(self, piece: Piece) -> bytes:
         """Return the encoded piece; no bytes for Failed."""
         match piece:
-            case Said(text):
+            case TextDelta(text):
                 return self._chunk({"content": text})
-            case Argued(index, text):
+            case ArgumentsDelta(index, text):
                 self._empty.discard(index)
                 call: dict[str, Any] = {"index": index, "function": {"arguments": text}}
                 return self._chunk({"tool_calls": [call]})
-            case Thought(text):
+            case ReasoningDelta(text):
                 if not self._context.include_thinking:
                     return b""
                 return self._chunk({"reasoning_content": text})
-            case Began(model):
+            case MessageStart(model):
                 head = {
                     "id": f"chatcmpl-{self._context.request_id}",
                     "object": "chat.completion.chunk",
@@ -351,7 +355,7 @@ class OpenAIStreamWriter:
                 start = orjson.dumps(head)[:-1]
                 self._before = b'data: %b,"choices":[{"index":0,"delta":' % start
                 return self._chunk({"role": "assistant", "content": ""})
-            case Called(index, call_id, name):
+            case ToolCallStart(index, call_id, name):
                 self._calls += 1
                 self._empty.add(index)
                 call = {
@@ -361,15 +365,15 @@ class OpenAIStreamWriter:
                     "function": {"name": name, "arguments": ""},
                 }
                 return self._chunk({"tool_calls": [call]})
-            case Stopped():
+            case ContentEnd():
                 word = _word(piece, calls=self._calls > 0)
                 return self._arguments() + self._chunk({}, b'"%b"' % word.encode())
-            case Used(tokens):
+            case UsageUpdate(tokens):
                 self._tokens = tokens
                 return b""
-            case Ended():
+            case MessageEnd():
                 return self._usage() + b"data: [DONE]\n\n"
-            case Failed() | Skipped():
+            case MessageFailed() | Skipped():
                 return b""
 
     def _arguments(self) -> bytes:
@@ -394,7 +398,7 @@ class OpenAIStreamWriter:
         return b'%b,"choices":[],"usage":%b}\n\n' % (start, usage)
 
 
-def _word(stopped: Stopped, *, calls: bool) -> str:
+def _word(stopped: ContentEnd, *, calls: bool) -> str:
     return "tool_calls" if calls and stopped.stop is Stop.END else _WORDS[stopped.stop]
 
 

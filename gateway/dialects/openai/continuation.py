@@ -21,10 +21,10 @@ class ChatAnswer:
         self.answered = Answered()
         self._first: dict[str, Any] | None = None
 
-    def hear(self, event: Event) -> None:
+    def read(self, event: Event) -> None:
         """Record an event."""
         if self.open and event.data:  # an empty event is a heartbeat
-            self._hear(document_of(event))
+            self._read(document_of(event))
 
     def join(self, event: Event) -> bytes:
         """Return an event of a later part as a chunk of the response that has begun.
@@ -35,7 +35,7 @@ class ChatAnswer:
         document = document_of(event)
         if document is None or self._first is None:
             return event.raw
-        self._hear(document)
+        self._read(document)
         self.answered.usage.whole(document)
         choice = _only_choice(document)
         delta = choice.get("delta")
@@ -46,11 +46,11 @@ class ChatAnswer:
         document |= {name: self._first[name] for name in _SAME if name in self._first}
         return b"data: %b\n\n" % orjson.dumps(document)
 
-    def _hear(self, document: dict[str, Any] | None) -> None:
+    def _read(self, document: dict[str, Any] | None) -> None:
         if document is None:
             self.open = False  # [DONE], or an unknown format
             return
-        self.answered.usage.hear(document)
+        self.answered.usage.read(document)
         if self._first is None and "choices" in document:
             self._first = document
         if not document.get("choices") and not document.get("error"):

@@ -1,4 +1,4 @@
-"""Assemble backends' tool calls into the pieces `Called` and `Argued`.
+"""Assemble backends' tool calls into the pieces `ToolCallStart` and `ArgumentsDelta`.
 
 Backends differ in when the name arrives, in whether arguments are JSON text or an object, in ids
 and in indexes. The data of each call is collected here, so that every reader accepts every form.
@@ -13,14 +13,14 @@ import orjson
 from gateway.dialects.translation.halves import Halves
 from gateway.dialects.translation.history import arguments_in
 from gateway.dialects.translation.pieces import (
-    Argued,
+    ArgumentsDelta,
     Call,
-    Called,
+    ContentEnd,
     Piece,
     Skip,
     Skipped,
     Stop,
-    Stopped,
+    ToolCallStart,
 )
 from gateway.dialects.translation.values import json_text, object_in, text_in
 from gateway.errors import UpstreamInvalidResponse
@@ -47,7 +47,7 @@ class _Call:
         self.spare = ""
         """A placeholder received as the name. It becomes the name if no other arrives."""
         self.number = -1
-        """Index of the call in the response; -1 until its `Called` piece is produced."""
+        """Index of the call in the response; -1 until its `ToolCallStart` piece is produced."""
         self.texts: list[str] = []
         """Arguments received so far."""
         self.length = 0
@@ -136,7 +136,7 @@ class Calls:
                 self._tell(call, pieces)
             rest = call.halves.flush()
             if rest:
-                pieces.append(Argued(call.number, rest))
+                pieces.append(ArgumentsDelta(call.number, rest))
 
     def _tell(self, call: _Call, pieces: list[Piece]) -> None:
         """Add the pieces of a call, and of earlier calls that have a name."""
@@ -144,7 +144,7 @@ class Calls:
             if one.number < 0 and one.name:
                 one.number = self._count
                 self._count += 1
-                pieces.append(Called(one.number, one.id, one.name))
+                pieces.append(ToolCallStart(one.number, one.id, one.name))
                 for text in one.texts:
                     self._argue(one, text, pieces)
             if one is call:
@@ -153,7 +153,7 @@ class Calls:
     def _argue(self, call: _Call, text: str, pieces: list[Piece]) -> None:
         text = call.halves.feed(text)
         if text:
-            pieces.append(Argued(call.number, text))
+            pieces.append(ArgumentsDelta(call.number, text))
 
 
 def _joined(name: str, more: str) -> str:
@@ -168,7 +168,7 @@ def arguments_text(value: Any) -> str:
     return "" if value is None else json_text(value)
 
 
-def whole_arguments(call: Call, stopped: Stopped) -> dict[str, Any]:
+def whole_arguments(call: Call, stopped: ContentEnd) -> dict[str, Any]:
     """Parse the arguments of a complete call. Raise UpstreamInvalidResponse if they are invalid.
 
     If the token limit cut the response off, invalid arguments become empty: the call is not run.

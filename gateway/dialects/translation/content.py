@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.translation.halves import Halves
-from gateway.dialects.translation.pieces import Piece, Said, Skip, Skipped, Thought
+from gateway.dialects.translation.pieces import Piece, ReasoningDelta, Skip, Skipped, TextDelta
 from gateway.dialects.translation.values import text_in
 
 _TEXTS = frozenset({"text", "output_text", "refusal"})
@@ -30,7 +30,7 @@ class Content:
             self.any = True
             text = self._said.feed(value)
             if text:
-                pieces.append(Said(text))
+                pieces.append(TextDelta(text))
             return
         for part in value if isinstance(value, list) else [value]:
             self._part(part, pieces)
@@ -43,7 +43,7 @@ class Content:
             self.any = True
             text = self._thought.feed(value)
             if text:
-                pieces.append(Thought(text))
+                pieces.append(ReasoningDelta(text))
             return
         for part in value if isinstance(value, list) else [value]:
             inside = part.get("text") if isinstance(part, dict) else part
@@ -56,9 +56,9 @@ class Content:
         """Add unfinished characters to `pieces` at the end of the response."""
         thought, said = self._thought.flush(), self._said.flush()
         if thought:
-            pieces.append(Thought(thought))
+            pieces.append(ReasoningDelta(thought))
         if said:
-            pieces.append(Said(said))
+            pieces.append(TextDelta(said))
 
     def _part(self, part: Any, pieces: list[Piece]) -> None:
         kind = (text_in(part, "type") or "text") if isinstance(part, dict) else ""

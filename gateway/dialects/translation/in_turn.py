@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import orjson
 
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Called,
-    Ended,
+    ArgumentsDelta,
+    ContentEnd,
+    MessageEnd,
     Piece,
-    Said,
-    Stopped,
-    Thought,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallStart,
 )
 
 
@@ -36,13 +36,13 @@ class InTurn:
     def feed(self, piece: Piece) -> Sequence[Piece]:
         """Return the pieces to send next. Waiting pieces come before the end of the response."""
         match piece:
-            case Argued(index, text):
+            case ArgumentsDelta(index, text):
                 if self._open == index:
                     self._arguments.append(text)
                     return (piece,)
                 self._waiting.append(piece)
                 return ()
-            case Said() | Thought() | Called():
+            case TextDelta() | ReasoningDelta() | ToolCallStart():
                 if self._open is None:
                     return self._begin(piece)
                 if self._waiting or not self._whole():
@@ -50,12 +50,12 @@ class InTurn:
                     return ()
                 self._open = None
                 return self._begin(piece)
-            case Stopped() | Ended() if self._waiting:
+            case ContentEnd() | MessageEnd() if self._waiting:
                 return (*self._in_order(), piece)
         return (piece,)
 
     def _begin(self, piece: Piece) -> Sequence[Piece]:
-        if isinstance(piece, Called):
+        if isinstance(piece, ToolCallStart):
             self._open = piece.index
             self._arguments.clear()
         return (piece,)
@@ -71,15 +71,18 @@ class InTurn:
         waiting, self._waiting = self._waiting, []
         arguments: dict[int, list[Piece]] = {}
         for piece in waiting:
-            if isinstance(piece, Argued):
+            if isinstance(piece, ArgumentsDelta):
                 arguments.setdefault(piece.index, []).append(piece)
         ordered: list[Piece] = []
         for piece in waiting:
-            if isinstance(piece, Called):
+            if isinstance(piece, ToolCallStart):
                 ordered += [piece, *arguments.pop(piece.index, ())]
                 self._open = piece.index
-            elif not isinstance(piece, Argued):
+            elif not isinstance(piece, ArgumentsDelta):
                 ordered.append(piece)
         # Arguments left here came late: those before them had seemed complete.
         left = [piece for late in arguments.values() for piece in late]
-        return [*(one for one in left if isinstance(one, Argued) and one.text.strip()), *ordered]
+        return [
+            *(one for one in left if isinstance(one, ArgumentsDelta) and one.text.strip()),
+            *ordered,
+        ]

@@ -22,28 +22,28 @@ class Stop(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class MessageStart:
     """Start of the response."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TextDelta:
     """Response text, or a part of it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ReasoningDelta:
     """Reasoning text, or a part of it. Writers omit it if the caller does not want it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class ToolCallStart:
     """Start of a tool call; its arguments follow. `id` is empty if the dialect has none."""
 
     index: int
@@ -52,7 +52,7 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
-class Argued:
+class ArgumentsDelta:
     """Part of the arguments of a call, as JSON text."""
 
     index: int
@@ -60,14 +60,14 @@ class Argued:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsageUpdate:
     """Token usage so far."""
 
     tokens: Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class ContentEnd:
     """End of the content, with its reason."""
 
     stop: Stop
@@ -98,18 +98,29 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class MessageEnd:
     """End of a complete response."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class MessageFailed:
     """End of a response that is incomplete. No piece follows."""
 
     error: GatewayError
 
 
-Piece = Began | Said | Thought | Called | Argued | Used | Stopped | Skipped | Ended | Failed
+Piece = (
+    MessageStart
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallStart
+    | ArgumentsDelta
+    | UsageUpdate
+    | ContentEnd
+    | Skipped
+    | MessageEnd
+    | MessageFailed
+)
 
 
 class StreamReader(Protocol):
@@ -171,7 +182,7 @@ class CompleteAnswer:
     thinking: str = ""
     calls: list[Call] = field(default_factory=list)
     tokens: Usage | None = None
-    stopped: Stopped = field(default_factory=lambda: Stopped(Stop.END))
+    stopped: ContentEnd = field(default_factory=lambda: ContentEnd(Stop.END))
     skipped: list[Skip] = field(default_factory=list)
 
 
@@ -180,29 +191,29 @@ def whole(pieces: Iterable[Piece]) -> CompleteAnswer:
     answer = CompleteAnswer()
     for piece in pieces:
         match piece:
-            case Began(model):
+            case MessageStart(model):
                 answer.model = model
-            case Said(text):
+            case TextDelta(text):
                 answer.text += text
-            case Thought(text):
+            case ReasoningDelta(text):
                 answer.thinking += text
-            case Called(_, name=name, id=call_id):
+            case ToolCallStart(_, name=name, id=call_id):
                 answer.calls.append(Call(call_id, name))
-            case Argued(index, text):
+            case ArgumentsDelta(index, text):
                 answer.calls[index].arguments += text
-            case Used(tokens):
+            case UsageUpdate(tokens):
                 answer.tokens = tokens
-            case Stopped():
+            case ContentEnd():
                 answer.stopped = piece
             case Skipped(what):
                 answer.skipped.append(what)
-            case Failed(error):
+            case MessageFailed(error):
                 raise error
-            case Ended():
+            case MessageEnd():
                 pass
     return answer
 
 
-def broken_off() -> Failed:
+def broken_off() -> MessageFailed:
     """Return the failure for a stream that ended before the response was complete."""
-    return Failed(UpstreamReset("the stream ended before the answer was complete"))
+    return MessageFailed(UpstreamReset("the stream ended before the answer was complete"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.dialects.translation.conversation import Conversation, Role, text_of
-from gateway.dialects.translation.pieces import Piece, Said, StreamReader
+from gateway.dialects.translation.pieces import Piece, StreamReader, TextDelta
 
 
 def ends_in_space(asked: Conversation) -> bool:
@@ -22,10 +22,10 @@ def without_space(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
     """Remove white space before the first text. Return the pieces, and True if text has come."""
     kept: list[Piece] = []
     for at, piece in enumerate(pieces):
-        if not isinstance(piece, Said):
+        if not isinstance(piece, TextDelta):
             kept.append(piece)
         elif text := piece.text.lstrip():
-            return [*kept, Said(text), *pieces[at + 1 :]], True
+            return [*kept, TextDelta(text), *pieces[at + 1 :]], True
     return kept, False
 
 

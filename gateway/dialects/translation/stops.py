@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.dialects.translation.pieces import Failed, Piece, Skip, Skipped, Stop, Stopped
+from gateway.dialects.translation.pieces import (
+    ContentEnd,
+    MessageFailed,
+    Piece,
+    Skip,
+    Skipped,
+    Stop,
+)
 from gateway.errors import UpstreamInvalidResponse
 
 _INCOMPLETE = frozenset(
@@ -45,7 +52,7 @@ def stopped(
     pieces: list[Piece] = []
     if stop is None:
         if not word or is_incomplete(word) or not (said or called):
-            return [Failed(UpstreamInvalidResponse("an unknown reason to stop"))]
+            return [MessageFailed(UpstreamInvalidResponse("an unknown reason to stop"))]
         pieces.append(Skipped(Skip.STOP))
         stop = Stop.END
     if sequence and stop is Stop.END:
@@ -54,4 +61,4 @@ def stopped(
         stop = Stop.TOOLS
     elif stop is Stop.TOOLS and not called:
         stop = Stop.END
-    return [*pieces, Stopped(stop, sequence or None if stop is Stop.SEQUENCE else None)]
+    return [*pieces, ContentEnd(stop, sequence or None if stop is Stop.SEQUENCE else None)]

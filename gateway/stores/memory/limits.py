@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.limiting.demand import Demand, LimitVerdict
-from gateway.limiting.ledger import decide, execute
+from gateway.limiting.gcra import decide, execute
 
 _SWEEP_SIZE = 4096
 

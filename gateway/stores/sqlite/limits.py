@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, LimitVerdict
-from gateway.limiting.ledger import decide
+from gateway.limiting.gcra import decide
 from gateway.store.records import StoreUnavailable
 from gateway.store.sqlite_file import open_private, prepare
 

@@ -31,7 +31,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 import gateway
 from gateway.telemetry.metrics.instruments import ATTRIBUTES, Instrument, InstrumentKind
 from gateway.telemetry.metrics.merge import Buckets, Merged, Value, rows
-from gateway.telemetry.metrics.registry import Exemplar as Seen
+from gateway.telemetry.metrics.registry import Exemplar as LimitActivity
 from gateway.telemetry.metrics.registry import Labels
 from gateway.telemetry.metrics.renaming import renamed
 
@@ -149,7 +149,7 @@ def attributes(instrument: Instrument, labels: Labels) -> dict[str, str]:
     return {ATTRIBUTES.get(name, name): value for name, value in pairs if value}
 
 
-def _exemplars(seen: Iterable[Seen]) -> list[Exemplar]:
+def _exemplars(seen: Iterable[LimitActivity]) -> list[Exemplar]:
     return [
         Exemplar({}, value, int(when * 1e9), _NO_SPAN, int(trace_id, 16))
         for trace_id, value, when in seen

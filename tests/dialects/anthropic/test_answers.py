@@ -10,13 +10,13 @@ import pytest
 
 from gateway.dialects.anthropic import answers as anthropic_answers
 from gateway.dialects.translation.pieces import (
-    Began,
-    Ended,
+    ContentEnd,
+    MessageEnd,
+    MessageStart,
     Piece,
-    Said,
     Skip,
     Stop,
-    Stopped,
+    TextDelta,
     whole,
 )
 from gateway.usage import Usage
@@ -54,7 +54,7 @@ def test_the_beginning_of_a_message_does_not_count_as_its_usage() -> None:
 def test_clients_keep_the_estimate_where_the_backend_reports_no_usage() -> None:
     context = replace(CONTEXT, input_estimate=9)
     writer = anthropic_answers.AnthropicStreamWriter(context)
-    pieces: list[Piece] = [Began("m"), Said("Hi"), Stopped(Stop.END), Ended()]
+    pieces: list[Piece] = [MessageStart("m"), TextDelta("Hi"), ContentEnd(Stop.END), MessageEnd()]
     said = b"".join(map(writer.write, pieces))
     assert b'"usage":{"input_tokens":9,"output_tokens":0}' in said
     assert b'"usage":{"output_tokens":0}' in said

@@ -6,29 +6,29 @@ import json
 
 from gateway.dialects.ollama.answers import OllamaStreamWriter, Shape, chat, generate, read, write
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
-    Called,
+    ArgumentsDelta,
     CompleteAnswer,
-    Ended,
+    ContentEnd,
+    MessageEnd,
+    MessageStart,
     Piece,
-    Said,
+    ReasoningDelta,
     Stop,
-    Stopped,
-    Thought,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     whole,
 )
 from gateway.usage import Usage
 from tests.dialects.translation.wire import CONTEXT
 
 PIECES: list[Piece] = [
-    Began("m"),
-    Thought("Hm."),
-    Said("Yes."),
-    Used(Usage(3, 2)),
-    Stopped(Stop.END),
-    Ended(),
+    MessageStart("m"),
+    ReasoningDelta("Hm."),
+    TextDelta("Yes."),
+    UsageUpdate(Usage(3, 2)),
+    ContentEnd(Stop.END),
+    MessageEnd(),
 ]
 
 
@@ -59,9 +59,14 @@ def test_only_the_last_line_is_done_and_has_the_counts() -> None:
 
 def test_a_call_is_written_once_its_arguments_are_complete() -> None:
     writer = OllamaStreamWriter(CONTEXT, chat)
-    for piece in (Began("m"), Called(0, "c", "f"), Argued(0, '{"a"'), Argued(0, ":1}")):
+    for piece in (
+        MessageStart("m"),
+        ToolCallStart(0, "c", "f"),
+        ArgumentsDelta(0, '{"a"'),
+        ArgumentsDelta(0, ":1}"),
+    ):
         assert writer.write(piece) == b""
-    said = json.loads(writer.write(Stopped(Stop.TOOLS)))
+    said = json.loads(writer.write(ContentEnd(Stop.TOOLS)))
     function = {"name": "f", "arguments": {"a": 1}}
     assert said["message"]["tool_calls"] == [{"id": "c", "function": function}]
 

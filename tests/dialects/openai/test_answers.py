@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.translation.pieces import Failed, Skip, Stop, whole
+from gateway.dialects.translation.pieces import MessageFailed, Skip, Stop, whole
 from gateway.usage import Usage
 from tests.dialects.translation.events import FACTS, chunk, facts, said, skips
 from tests.dialects.translation.wire import heard, pieces_of, stream_of
@@ -60,7 +60,7 @@ def test_a_broken_event_behind_a_complete_answer_is_left_out() -> None:
 def test_an_error_may_be_told_by_the_type_of_its_event(kind: bytes) -> None:
     stream = chunk({"content": "Hi"}) + kind + b'data: {"message":"out of memory"}\n\n'
     *_, last = pieces_of("openai", [stream])
-    assert isinstance(last, Failed)
+    assert isinstance(last, MessageFailed)
     assert "out of memory" in last.error.message
 
 

@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
+    ArgumentsDelta,
     Call,
-    Called,
     CompleteAnswer,
-    Ended,
-    Failed,
+    ContentEnd,
+    MessageEnd,
+    MessageFailed,
+    MessageStart,
     Piece,
-    Said,
+    ReasoningDelta,
     Stop,
-    Stopped,
-    Thought,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     whole,
 )
 from gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamReset, UpstreamToldError
@@ -91,7 +91,7 @@ def test_a_stream_that_ends_before_its_answer_has_failed(name: str) -> None:
     last = stream.rindex(ends.get(name, b'"done":true'))
     for at in range(0, last, 7):
         *_, end = pieces_of(name, [stream[:at]])
-        assert isinstance(end, Failed)
+        assert isinstance(end, MessageFailed)
         assert isinstance(end.error, UpstreamReset)
         for other in NAMES:
             cut = told(other, pieces_of(name, [stream[:at]]))
@@ -124,9 +124,9 @@ def test_an_error_inside_a_stream_stays_one(
     end = b"\n" if name == "ollama" else b"\n\n"
     start = b"".join(part + end for part in stream_of(name).split(end)[:4])
     pieces = pieces_of(name, [start + event + stream_of(name)])
-    assert [type(piece) for piece in pieces].count(Failed) == 1
+    assert [type(piece) for piece in pieces].count(MessageFailed) == 1
     last = pieces[-1]
-    assert isinstance(last, Failed)
+    assert isinstance(last, MessageFailed)
     assert isinstance(last.error, UpstreamToldError)
     assert (last.error.status, message in last.error.message) == (status, True)
 
@@ -163,7 +163,7 @@ def test_a_state_that_is_no_success_is_none_in_the_other_dialect(
 def test_a_stream_with_a_broken_event_has_failed(name: str, garbage: bytes) -> None:
     pieces = pieces_of(name, [garbage, stream_of(name)])
     (failed,) = pieces
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, MessageFailed)
     assert isinstance(failed.error, UpstreamInvalidResponse)
 
 
@@ -217,18 +217,23 @@ arguments = st.dictionaries(words, words | st.integers(-9, 9) | st.booleans(), m
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Piece]:
-    pieces: list[Piece] = [Began(draw(words))]
-    pieces += [Thought(text) for text in draw(st.lists(words, max_size=3))]
-    pieces += [Said(text) for text in draw(st.lists(words, max_size=4))]
+    pieces: list[Piece] = [MessageStart(draw(words))]
+    pieces += [ReasoningDelta(text) for text in draw(st.lists(words, max_size=3))]
+    pieces += [TextDelta(text) for text in draw(st.lists(words, max_size=4))]
     calls = draw(st.lists(st.tuples(words, arguments), max_size=3))
     for index, (name, given_) in enumerate(calls):
-        pieces.append(Called(index, f"id{index}", name))
+        pieces.append(ToolCallStart(index, f"id{index}", name))
         text = orjson.dumps(given_).decode() if given_ else ""
         at = draw(st.integers(0, len(text)))
-        pieces += [Argued(index, part) for part in (text[:at], text[at:]) if part]
+        pieces += [ArgumentsDelta(index, part) for part in (text[:at], text[at:]) if part]
     stops = [Stop.TOOLS] if calls else [Stop.END, Stop.LENGTH, Stop.REFUSED]
     counted = draw(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
-    return [*pieces, Used(Usage(*counted)), Stopped(draw(st.sampled_from(stops))), Ended()]
+    return [
+        *pieces,
+        UsageUpdate(Usage(*counted)),
+        ContentEnd(draw(st.sampled_from(stops))),
+        MessageEnd(),
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from gateway.dialects.translation.in_turn import InTurn
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Began,
-    Called,
-    Ended,
+    ArgumentsDelta,
+    ContentEnd,
+    MessageEnd,
+    MessageStart,
     Piece,
-    Said,
     Stop,
-    Stopped,
-    Used,
+    TextDelta,
+    ToolCallStart,
+    UsageUpdate,
     whole,
 )
 from gateway.errors import UpstreamInvalidResponse
@@ -38,7 +38,7 @@ def interleaved(draw: st.DrawFn) -> list[Piece]:
         f'{{"a":"{"x" * draw(st.integers(0, 6))}{n}"}}' for n in range(draw(st.integers(1, 4)))
     ]
     left = {number: list(text) for number, text in enumerate(texts)}
-    pieces: list[Piece] = [Began("m")]
+    pieces: list[Piece] = [MessageStart("m")]
     begun: set[int] = set()
     while left or len(begun) < len(texts):
         number = draw(st.sampled_from(sorted(left)))
@@ -46,15 +46,15 @@ def interleaved(draw: st.DrawFn) -> list[Piece]:
             if number != len(begun):
                 continue
             begun.add(number)
-            pieces.append(Called(number, f"id{number}", f"f{number}"))
+            pieces.append(ToolCallStart(number, f"id{number}", f"f{number}"))
         if draw(st.integers(0, 9)) == 0:
-            pieces.append(Said("t"))
+            pieces.append(TextDelta("t"))
         taken = draw(st.integers(1, len(left[number])))
         part, left[number] = left[number][:taken], left[number][taken:]
-        pieces.append(Argued(number, "".join(part)))
+        pieces.append(ArgumentsDelta(number, "".join(part)))
         if not left[number]:
             del left[number]
-    return [*pieces, Used(Usage(1, 1)), Stopped(Stop.TOOLS), Ended()]
+    return [*pieces, UsageUpdate(Usage(1, 1)), ContentEnd(Stop.TOOLS), MessageEnd()]
 
 
 @given(pieces=interleaved())
@@ -67,22 +67,26 @@ def test_calls_in_turns_say_the_same_in_every_dialect(pieces: list[Piece]) -> No
 
 def test_the_first_of_two_calls_passes_as_it_comes() -> None:
     order = InTurn()
-    first, second = Called(0, "a", "f"), Called(1, "b", "g")
+    first, second = ToolCallStart(0, "a", "f"), ToolCallStart(1, "b", "g")
     assert list(order.feed(first)) == [first]
-    assert list(order.feed(Argued(0, '{"a":'))) == [Argued(0, '{"a":')]
+    assert list(order.feed(ArgumentsDelta(0, '{"a":'))) == [ArgumentsDelta(0, '{"a":')]
     assert list(order.feed(second)) == []
-    assert list(order.feed(Argued(0, "1}"))) == [Argued(0, "1}")]
-    assert list(order.feed(Argued(1, "{}"))) == []
-    assert list(order.feed(Stopped(Stop.TOOLS))) == [second, Argued(1, "{}"), Stopped(Stop.TOOLS)]
+    assert list(order.feed(ArgumentsDelta(0, "1}"))) == [ArgumentsDelta(0, "1}")]
+    assert list(order.feed(ArgumentsDelta(1, "{}"))) == []
+    assert list(order.feed(ContentEnd(Stop.TOOLS))) == [
+        second,
+        ArgumentsDelta(1, "{}"),
+        ContentEnd(Stop.TOOLS),
+    ]
 
 
 def test_arguments_behind_a_call_that_was_whole_cannot_be_told_in_blocks() -> None:
     late: list[Piece] = [
-        Began("m"),
-        Called(0, "a", "f"),
-        Argued(0, "{}"),
-        Said("x"),
-        Argued(0, "1"),
+        MessageStart("m"),
+        ToolCallStart(0, "a", "f"),
+        ArgumentsDelta(0, "{}"),
+        TextDelta("x"),
+        ArgumentsDelta(0, "1"),
     ]
     with pytest.raises(UpstreamInvalidResponse):
-        told("anthropic", [*late, Stopped(Stop.TOOLS), Ended()])
+        told("anthropic", [*late, ContentEnd(Stop.TOOLS), MessageEnd()])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gateway.dialects.translation.pieces import (
-    Argued,
-    Called,
-    Failed,
-    Said,
+    ArgumentsDelta,
+    ContentEnd,
+    MessageFailed,
+    ReasoningDelta,
     Stop,
-    Stopped,
-    Thought,
+    TextDelta,
+    ToolCallStart,
     broken_off,
     whole,
 )
@@ -18,15 +18,15 @@ from gateway.dialects.translation.pieces import (
 def test_texts_thoughts_and_arguments_are_joined() -> None:
     answer = whole(
         [
-            Thought("t1"),
-            Thought("t2"),
-            Said("a"),
-            Said("b"),
-            Called(0, "id-0", "one"),
-            Argued(0, '{"x"'),
-            Called(1, "id-1", "two"),
-            Argued(0, ": 1}"),
-            Stopped(Stop.TOOLS),
+            ReasoningDelta("t1"),
+            ReasoningDelta("t2"),
+            TextDelta("a"),
+            TextDelta("b"),
+            ToolCallStart(0, "id-0", "one"),
+            ArgumentsDelta(0, '{"x"'),
+            ToolCallStart(1, "id-1", "two"),
+            ArgumentsDelta(0, ": 1}"),
+            ContentEnd(Stop.TOOLS),
         ]
     )
     assert (answer.text, answer.thinking) == ("ab", "t1t2")
@@ -37,4 +37,4 @@ def test_texts_thoughts_and_arguments_are_joined() -> None:
 
 
 def test_a_stream_that_was_broken_off_has_failed() -> None:
-    assert isinstance(broken_off(), Failed)
+    assert isinstance(broken_off(), MessageFailed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.dialects.translation.conversation import Conversation, Message, Role, Text
-from gateway.dialects.translation.pieces import Began, Piece, Said
+from gateway.dialects.translation.pieces import MessageStart, Piece, TextDelta
 from gateway.dialects.translation.prefill import TrimmedReader, ends_in_space, without_space
 
 
@@ -24,19 +24,19 @@ def test_only_a_prefill_can_end_in_space(role: Role, text: str, expected: bool) 
 
 
 def test_only_what_stands_before_the_first_text_is_taken_off() -> None:
-    pieces: list[Piece] = [Began("m"), Said(" \n"), Said(" a "), Said(" b")]
-    assert without_space(pieces) == ([Began("m"), Said("a "), Said(" b")], True)
-    assert without_space(pieces[:2]) == ([Began("m")], False)
+    pieces: list[Piece] = [MessageStart("m"), TextDelta(" \n"), TextDelta(" a "), TextDelta(" b")]
+    assert without_space(pieces) == ([MessageStart("m"), TextDelta("a "), TextDelta(" b")], True)
+    assert without_space(pieces[:2]) == ([MessageStart("m")], False)
 
 
 def test_the_first_text_may_come_later() -> None:
     class Reader:
         def feed(self, data: bytes) -> list[Piece]:
-            return [Said(data.decode())]
+            return [TextDelta(data.decode())]
 
         def flush(self) -> list[Piece]:
-            return [Said(" end")]
+            return [TextDelta(" end")]
 
     reader = TrimmedReader(Reader())
     said = [*reader.feed(b" "), *reader.feed(b" a"), *reader.feed(b" b"), *reader.flush()]
-    assert said == [Said("a"), Said(" b"), Said(" end")]
+    assert said == [TextDelta("a"), TextDelta(" b"), TextDelta(" end")]

@@ -15,7 +15,13 @@ from gateway.dialects.ollama import embeddings as ollama_embeddings
 from gateway.dialects.ollama import requests as ollama_requests
 from gateway.dialects.openai import embeddings as openai_embeddings
 from gateway.dialects.translation.options import TranslationOptions
-from gateway.dialects.translation.pieces import Began, Ended, Failed, Skipped, whole
+from gateway.dialects.translation.pieces import (
+    MessageEnd,
+    MessageFailed,
+    MessageStart,
+    Skipped,
+    whole,
+)
 from gateway.errors import GatewayError, RequestError, UpstreamInvalidResponse
 from tests.dialects.translation.test_requests import OPENAI
 from tests.dialects.translation.wire import (
@@ -124,10 +130,10 @@ def test_a_stream_ends_once_and_no_piece_of_it_is_fatal(name: str, data: st.Data
     if brace:
         events[at] = before + orjson.dumps(data.draw(mutated(orjson.loads(brace + text))))
     pieces = pieces_of(name, [event + end for event in events])
-    ends = [piece for piece in pieces if isinstance(piece, (Ended, Failed))]
+    ends = [piece for piece in pieces if isinstance(piece, (MessageEnd, MessageFailed))]
     assert ends == pieces[-1:]
     told_pieces = [piece for piece in pieces if not isinstance(piece, Skipped)]
-    assert isinstance(told_pieces[0], (Began, Failed))
+    assert isinstance(told_pieces[0], (MessageStart, MessageFailed))
     for other in NAMES:
         with suppress(UpstreamInvalidResponse):
             heard = pieces_of(other, [told(other, pieces)])

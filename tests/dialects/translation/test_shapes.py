@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.translation.pieces import (
-    Ended,
-    Failed,
+    MessageEnd,
+    MessageFailed,
     Skip,
     whole,
 )
@@ -127,7 +127,7 @@ def test_what_follows_the_end_is_not_looked_at(name: str, rest: bytes) -> None:
 )
 def test_a_stream_of_nothing_that_is_known_has_failed(name: str, nothing: bytes) -> None:
     *_, last = pieces_of(name, [nothing * 3])
-    assert isinstance(last, Failed)
+    assert isinstance(last, MessageFailed)
     assert isinstance(last.error, UpstreamInvalidResponse)
 
 
@@ -148,7 +148,7 @@ def test_a_reader_takes_any_bytes(name: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(stream)))
     pieces = pieces_of(name, [bytes(stream[:cut]), bytes(stream[cut:])])
     assert repr(pieces) == repr(pieces_of(name, [bytes(stream)]))
-    ends = [piece for piece in pieces if isinstance(piece, (Ended, Failed))]
+    ends = [piece for piece in pieces if isinstance(piece, (MessageEnd, MessageFailed))]
     assert ends == pieces[-1:]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.dialects.translation.pieces import (
+    ContentEnd,
     Skip,
     Stop,
-    Stopped,
     whole,
 )
 from gateway.errors import UpstreamInvalidResponse
@@ -29,18 +29,18 @@ def test_an_answer_with_calls_stopped_for_them(finish: str, sequence: Any) -> No
     stream = call_chunk(index=0, id="c", function={"name": "f", "arguments": "{}"})
     stream += chunk({}, finish, stop_reason=sequence) + b"data: [DONE]\n\n"
     pieces = pieces_of("openai", [stream])
-    assert whole(pieces).stopped == Stopped(Stop.TOOLS)
+    assert whole(pieces).stopped == ContentEnd(Stop.TOOLS)
     assert b'"stop_reason":"tool_use","stop_sequence":null' in told("anthropic", pieces)
 
 
 def test_calls_are_no_reason_to_stop_where_there_are_none() -> None:
     stream = chunk({"content": "Hi"}) + DONE
-    assert whole(pieces_of("openai", [stream])).stopped == Stopped(Stop.END)
+    assert whole(pieces_of("openai", [stream])).stopped == ContentEnd(Stop.END)
 
 
 def test_a_sequence_that_was_met_is_told() -> None:
     stream = chunk({"content": "Hi"}) + chunk({}, "stop", stop_reason="END") + b"data: [DONE]\n\n"
-    assert whole(pieces_of("openai", [stream])).stopped == Stopped(Stop.SEQUENCE, "END")
+    assert whole(pieces_of("openai", [stream])).stopped == ContentEnd(Stop.SEQUENCE, "END")
 
 
 @pytest.mark.parametrize("word", ["eos", "end_turn", "STOP", "<|im_end|>", "max_output_tokens"])
@@ -52,7 +52,7 @@ def test_a_foreign_reason_to_stop_ends_a_complete_answer(name: str, word: str) -
         "ollama": {"message": {"content": "Hi"}, "done": True, "done_reason": word},
     }
     answer = whole(SIDES[name].read_answer(documents[name]))
-    assert (answer.text, answer.stopped) == ("Hi", Stopped(Stop.END))
+    assert (answer.text, answer.stopped) == ("Hi", ContentEnd(Stop.END))
     assert answer.skipped == ([] if word == "end_turn" and name == "anthropic" else [Skip.STOP])
 
 

@@ -21,7 +21,7 @@ _REFUSALS_CAP = 100
 
 
 @dataclass(slots=True)
-class SeenKey:
+class ActiveKey:
     """A key with recent requests."""
 
     rule: Rule
@@ -51,11 +51,11 @@ class Refusal:
     tenant: str | None
 
 
-class Seen:
+class LimitActivity:
     """Recent activity of one process."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, SeenKey] = {}
+        self._keys: dict[str, ActiveKey] = {}
         self.evictions = 0
         """Number of keys that were dropped. An account whose keys were recorded, and none dropped
         since, has nothing to record.
@@ -64,7 +64,7 @@ class Seen:
         """Latest refusals, the newest last."""
 
     @property
-    def keys(self) -> Iterable[SeenKey]:
+    def keys(self) -> Iterable[ActiveKey]:
         """Approximately the most recent keys."""
         return self._keys.values()
 
@@ -103,7 +103,7 @@ class Seen:
             )
         )
 
-    def _add(self, rule: Rule, demand: Demand, request: Limited) -> SeenKey:
+    def _add(self, rule: Rule, demand: Demand, request: Limited) -> ActiveKey:
         # A key in use that is evicted is added again by its next request.
         old = self._keys.pop(demand.key, None)
         if old is not None:
@@ -112,7 +112,7 @@ class Seen:
             del self._keys[next(iter(self._keys))]
             self.evictions += 1
         parts = tuple(part(request)[:128] for part in rule.key)
-        new = SeenKey(rule, parts, replace(demand, amount=0.0, holder=""))
+        new = ActiveKey(rule, parts, replace(demand, amount=0.0, holder=""))
         if old is not None:
             new.refused, new.refused_at = old.refused, old.refused_at
         self._keys[demand.key] = new

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from gateway.server.stall import StallWatch
+from gateway.server.send_timeout import SendTimeout
 
 TIMEOUT_S = 0.2
 
@@ -27,7 +27,7 @@ class Transport:
 async def test_a_client_that_takes_nothing_is_cut_at_the_timeout_and_not_before() -> None:
     loop, transport = asyncio.get_running_loop(), Transport()
     began = loop.time()
-    StallWatch(loop, cast(asyncio.Transport, transport)).begin(TIMEOUT_S)
+    SendTimeout(loop, cast(asyncio.Transport, transport)).begin(TIMEOUT_S)
     async with asyncio.timeout(10 * TIMEOUT_S):
         # The loop's clock counts milliseconds.
         assert await transport.cut_at - began >= TIMEOUT_S - 0.002
@@ -35,7 +35,7 @@ async def test_a_client_that_takes_nothing_is_cut_at_the_timeout_and_not_before(
 
 async def test_a_client_that_takes_a_byte_has_the_timeout_again() -> None:
     loop, transport = asyncio.get_running_loop(), Transport()
-    StallWatch(loop, cast(asyncio.Transport, transport)).begin(TIMEOUT_S)
+    SendTimeout(loop, cast(asyncio.Transport, transport)).begin(TIMEOUT_S)
     await asyncio.sleep(0.7 * TIMEOUT_S)
     transport.buffered -= 1
     took = loop.time()

@@ -8,7 +8,7 @@ _LOOKS = 10
 """Number of checks of a slow client within its timeout."""
 
 
-class StallWatch:
+class SendTimeout:
     """Send timeout of one connection. Uses a timer only while bytes wait to be sent."""
 
     __slots__ = ("_buffered", "_looks", "_loop", "_tcp", "_timer")

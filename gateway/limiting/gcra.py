@@ -20,7 +20,7 @@ _TAKE, _LEASE, _SPEND = Kind.TAKE, Kind.LEASE, Kind.SPEND
 _ADJUST, _RELEASE, _RENEW = Kind.ADJUST, Kind.RELEASE, Kind.RENEW
 
 
-class Ledger(Protocol):
+class LimitState(Protocol):
     """Storage of the numbers. Times are seconds of one clock."""
 
     @property
@@ -53,13 +53,13 @@ class Ledger(Protocol):
         """Add to the amount spent, or subtract. The budget may be dropped after `until`."""
 
 
-def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdict:
+def decide(state: LimitState, demands: Sequence[Demand], now: float) -> LimitVerdict:
     """Meet all demands, or none of them, and return the decision."""
     # Every request runs this for each of its limits: buckets and slots are judged without another
     # call.
     levels: list[Level] = []
     refused: int | None = None
-    full_at_of, after = ledger.full_at, 0.0
+    full_at_of, after = state.full_at, 0.0
     for demand in demands:
         admitted = True
         kind = demand.kind
@@ -83,14 +83,14 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
                 left_s = depth_s - wait_s
             level = Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
         elif kind is _LEASE:
-            left = demand.size - ledger.held(demand.key, now) - demand.amount
+            left = demand.size - state.held(demand.key, now) - demand.amount
             if left < 0.0:
                 admitted = False
-                level = Level(0, max(0.0, ledger.first_expiry(demand.key, now) - now))
+                level = Level(0, max(0.0, state.first_expiry(demand.key, now) - now))
             else:
                 level = Level(int(left), 0.0)
         else:
-            admitted, level = _judge(ledger, demand, now)
+            admitted, level = _judge(state, demand, now)
         if not admitted and (refused is None or level.wait_s > levels[refused].wait_s):
             refused = len(levels)
         levels.append(level)
@@ -98,39 +98,39 @@ def decide(ledger: Ledger, demands: Sequence[Demand], now: float) -> LimitVerdic
         pass
     elif len(levels) == 1 and kind is _TAKE:
         if amount:
-            ledger.set_full_at(demand.key, after)
+            state.set_full_at(demand.key, after)
     else:
-        execute(ledger, demands, now)
+        execute(state, demands, now)
     return LimitVerdict(tuple(levels), refused)
 
 
-def execute(ledger: Ledger, demands: Sequence[Demand], now: float) -> None:
+def execute(state: LimitState, demands: Sequence[Demand], now: float) -> None:
     """Meet demands that cannot be refused: those that were admitted, corrections and releases."""
     for demand in demands:
         kind, key, amount = demand.kind, demand.key, demand.amount
         if not amount:
             continue
         if kind is _TAKE or kind is _ADJUST:
-            full_at = ledger.full_at(key)
+            full_at = state.full_at(key)
             full_at = (now if full_at is None or full_at < now else full_at) + amount / demand.per_s
-            ledger.set_full_at(key, full_at if full_at > now else now)
+            state.set_full_at(key, full_at if full_at > now else now)
         elif kind is _LEASE:
-            ledger.hold(key, demand.holder, now + demand.ttl_s)
+            state.hold(key, demand.holder, now + demand.ttl_s)
         elif kind is _RELEASE:
-            ledger.release(key, demand.holder)
+            state.release(key, demand.holder)
         elif kind is _RENEW:
-            if ledger.holds(key, demand.holder):
-                ledger.hold(key, demand.holder, now + demand.ttl_s)
+            if state.holds(key, demand.holder):
+                state.hold(key, demand.holder, now + demand.ttl_s)
         else:
             if amount < 0:  # what was spent before may be lost or reset: that gives no credit
-                amount = max(amount, -ledger.spent(key))
-            ledger.spend(key, amount, now + demand.ttl_s)
+                amount = max(amount, -state.spent(key))
+            state.spend(key, amount, now + demand.ttl_s)
 
 
-def _judge(ledger: Ledger, demand: Demand, now: float) -> tuple[bool, Level]:
+def _judge(state: LimitState, demand: Demand, now: float) -> tuple[bool, Level]:
     """Decide on a demand that is neither for a bucket nor for a slot."""
     if demand.kind is _SPEND:
-        balance = demand.size - ledger.spent(demand.key)
+        balance = demand.size - state.spent(demand.key)
         if balance <= 0 or demand.amount > balance:
             return False, Level(math.floor(max(0.0, balance)), demand.ttl_s)
         return True, Level(math.floor(balance - demand.amount), demand.ttl_s)

@@ -16,7 +16,7 @@ _REMEMBERED = 40
 _WORTH_A_LINE_S = 1.0
 
 
-class Pulse(BackgroundLoop):
+class LoopMonitor(BackgroundLoop):
     """Monitor that measures lag and memory four times a second, and logs a long lag."""
 
     def __init__(self, overload: Overload, logger: FilteringBoundLogger) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gateway.exchange import Exchange
 from gateway.limiting.accounts import Accounts
+from gateway.limiting.activity import LimitActivity
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.keys import ip_key, route_key
 from gateway.limiting.rules import Amount, Rule, Unit
-from gateway.limiting.seen import Seen
 from gateway.usage import Usage
 
 NOTHING = Usage(0, 0)
@@ -25,32 +25,32 @@ def exchange(client: str = "10.0.0.1") -> Exchange:
     return made
 
 
-def note(seen: Seen, one: Rule, client: str = "10.0.0.1") -> None:
+def note(limit_activity: LimitActivity, one: Rule, client: str = "10.0.0.1") -> None:
     made = exchange(client)
-    seen.note([one], [one.demand(made, NOTHING)], made)
+    limit_activity.note([one], [one.demand(made, NOTHING)], made)
 
 
 def test_a_key_is_seen_once_with_its_parts() -> None:
-    seen, one = Seen(), rule()
+    limit_activity, one = LimitActivity(), rule()
     for _ in range(3):
-        note(seen, one)
-    (key,) = seen.keys
+        note(limit_activity, one)
+    (key,) = limit_activity.keys
     assert key.parts == ("10.0.0.1", "chat")
     assert key.look.amount == 0
     assert (key.look.size, key.refused, key.refused_at) == (5.0, 0, None)
 
 
 def test_the_keys_of_an_account_are_seen_once_and_again_after_an_eviction() -> None:
-    seen, one = Seen(), rule()
+    limit_activity, one = LimitActivity(), rule()
     accounts = Accounts([one], {})
 
     def note_account(client: str) -> None:
         made = exchange(client)
         account = accounts.of(made)
-        seen.note_account(account, account.demands(made, NOTHING), made)
+        limit_activity.note_account(account, account.demands(made, NOTHING), made)
 
     def clients() -> list[str]:
-        return [key.parts[0] for key in seen.keys]
+        return [key.parts[0] for key in limit_activity.keys]
 
     for _ in range(3):
         note_account("10.0.0.1")
@@ -63,28 +63,28 @@ def test_the_keys_of_an_account_are_seen_once_and_again_after_an_eviction() -> N
 
 
 def test_after_a_reload_a_key_has_the_new_amounts_and_keeps_its_refusals() -> None:
-    seen, old = Seen(), rule()
-    seen.refuse(old, old.demand(exchange(), NOTHING), 2.0, exchange())
-    note(seen, rule(size=50.0))
-    (key,) = seen.keys
+    limit_activity, old = LimitActivity(), rule()
+    limit_activity.refuse(old, old.demand(exchange(), NOTHING), 2.0, exchange())
+    note(limit_activity, rule(size=50.0))
+    (key,) = limit_activity.keys
     assert key.look.size == 50.0
     assert key.refused == 1
 
 
 def test_keys_and_refusals_are_bounded() -> None:
-    seen, one = Seen(), rule()
+    limit_activity, one = LimitActivity(), rule()
     for number in range(1000):
         made = exchange(f"10.0.{number // 250}.{number % 250}")
-        note(seen, one, made.client_ip)
-        seen.refuse(one, one.demand(made, NOTHING), 1.0, made)
-    assert len(list(seen.keys)) == 200
-    assert len(seen.refusals) == 100
-    assert seen.refusals[-1].parts == ("10.0.3.249", "chat")
+        note(limit_activity, one, made.client_ip)
+        limit_activity.refuse(one, one.demand(made, NOTHING), 1.0, made)
+    assert len(list(limit_activity.keys)) == 200
+    assert len(limit_activity.refusals) == 100
+    assert limit_activity.refusals[-1].parts == ("10.0.3.249", "chat")
 
 
 def test_a_refusal_says_who_and_for_how_long() -> None:
-    seen, one = Seen(), rule()
-    seen.refuse(one, one.demand(exchange(), NOTHING), 2.5, exchange())
-    (refusal,) = seen.refusals
+    limit_activity, one = LimitActivity(), rule()
+    limit_activity.refuse(one, one.demand(exchange(), NOTHING), 2.5, exchange())
+    (refusal,) = limit_activity.refusals
     assert (refusal.limit, refusal.unit, refusal.route) == ("r", "requests", "chat")
     assert (refusal.request_id, refusal.wait_s, refusal.subject) == ("r1", 2.5, None)
