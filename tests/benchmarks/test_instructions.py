@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_stage_is_the_median_of_its_rounds_in_the_thread_that_serves(folder: Path) -> None:
+def test_a_stage_is_the_mean_of_the_rounds_that_are_not_disturbed(folder: Path) -> None:
     found = instructions.read(folder)
     assert found["request"].stages == {"until the backend has it": 100, "its answer": 100}
     assert found["request"].total == 200
