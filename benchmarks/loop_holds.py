@@ -23,6 +23,7 @@ import uvloop
 
 from gateway.config.load import load_text
 from gateway.process_state import ProcessState
+from gateway.server.garbage import GarbageCollection
 from gateway.server.serving import Server
 
 MIB = 1024 * 1024
@@ -228,7 +229,10 @@ async def _gateway(backend: str) -> AsyncIterator[int]:
     server = Server(config, ProcessState.begin(config, structlog.get_logger()))
     with socket.create_server(("127.0.0.1", 0)) as sock:
         await server.start([sock])
+        garbage = GarbageCollection(server)  # as in a worker
+        garbage.start()
         try:
             yield int(sock.getsockname()[1])
         finally:
+            garbage.close()
             await server.stop()
