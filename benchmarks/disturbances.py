@@ -82,15 +82,22 @@ def _every(
             while not over.wait(seconds):
                 act(system)
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        with _thread(work, over):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     return disturb
+
+
+@contextmanager
+def _thread(work: Callable[[], None], over: threading.Event) -> Iterator[None]:
+    """Run `work` in a thread. It ends when `over` is set, at the end of the block."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _scrape(system: System) -> None:
@@ -116,13 +123,8 @@ def _dashboard(system: System) -> Iterator[None]:
                 while not over.is_set():
                     events.readline()
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        with _thread(work, over):
             yield
-        finally:
-            over.set()
-            thread.join()
 
 
 _DISTURBANCES: Mapping[str, Callable[[System], AbstractContextManager[None]]] = {

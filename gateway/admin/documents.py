@@ -483,7 +483,7 @@ class TraceRow(Document):
     """A request that was kept. Fields that do not apply are null or missing."""
 
     trace: str
-    """Trace id."""
+    """Id of the trace."""
     span: str
     """Id of the request's own span."""
     request_id: str

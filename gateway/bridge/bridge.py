@@ -1,4 +1,4 @@
-"""One socket and its generations: start and cancel them, and share the connection fairly."""
+"""Bridge: the generations of one socket are started and cancelled, and share it fairly."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from gateway.cli import standard_streams
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_CANNOT_START, EXIT_CANNOT_DO = range(5)
 EXIT_INTERRUPTED = 130
-"""What a shell reports of a program that SIGINT ends."""
+"""Exit code that a shell reports for a program that SIGINT ends."""
 
 
 def why_unreachable(exc: Exception) -> str:

@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trustme
 
 from tests.support.certificates import trusting, workload_certificate
@@ -20,19 +19,6 @@ from tests.support.waiting import eventually
 
 OK = json_reply({"served": True})
 SPIFFE = "spiffe://prod.internal/ns/team-a/sa/app"
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
-    """The listener's settings, with a certificate for localhost."""
-    own = tmp_path / "own.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(own))
-    return {"cert": str(own), "key": str(own)}
 
 
 async def served(gateway: RunningGateway, authority: trustme.CA) -> int:

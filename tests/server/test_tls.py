@@ -24,19 +24,6 @@ OK = json_reply({"served": True})
 SPIFFE = "spiffe://prod.internal/ns/team-a/sa/app"
 
 
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
-    """The listener's settings, with a certificate for localhost."""
-    own = tmp_path / "own.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(own))
-    return {"cert": str(own), "key": str(own)}
-
-
 def config(upstream: str, tls: dict[str, Any], **sections: Any) -> dict[str, Any]:
     document = simple_config(upstream)
     document.setdefault("server", {})["tls"] = tls
