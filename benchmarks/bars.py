@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks import disturbances, growth, open_streams
@@ -26,19 +26,25 @@ _TIMES = "×"  # noqa: RUF001
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar. `met` is None if the run has no figure for it."""
+    """One bar. `met` is None if the run has no figure for it. `best_peer` has the figure of the
+    peer that comes nearest, for a bar that is not a ratio to a peer.
+    """
 
     what: str
     bar: str
     figure: str
     met: bool | None
+    best_peer: str = ""
 
 
 def render(bars: Sequence[Bar], best_peers: Sequence[tuple[str, str, str]]) -> str:
     """Return the bars as a table, and one with the ratios to the best peers."""
     words = {True: "met", False: "**not met**", None: "not measured"}
-    lines = ["| | bar | figure | |", "|---|--:|--:|---|"]
-    lines += [f"| {bar.what} | {bar.bar} | {bar.figure} | {words[bar.met]} |" for bar in bars]
+    lines = ["| | bar | figure | | best peer |", "|---|--:|--:|---|---|"]
+    lines += [
+        f"| {bar.what} | {bar.bar} | {bar.figure} | {words[bar.met]} | {bar.best_peer} |"
+        for bar in bars
+    ]
     counted = [bar.met for bar in bars if bar.met is not None]
     lines += ["", f"{sum(counted)} of {len(counted)} bars are met.", ""]
     lines += ["CPU time of the best peer that can do the same, as a multiple of the gateway's:", ""]
@@ -82,10 +88,16 @@ class _Rows:
         known = [t for one in samples if (t := one.run.time_us(what, percentile)) is not None]
         return statistics.median(known) if known else None
 
-    def cpu_us(self, load: str, system: str) -> float | None:
-        """Return the CPU time, the median of the rounds."""
+    def percent_of_a_core(self, load: str, system: str) -> float | None:
+        """Return how much of a core all streams of a load take, the median of the rounds."""
         samples = self.of(load, system)
-        return statistics.median(one.cpu_us for one in samples) if samples else None
+        cpu_us = statistics.median(one.cpu_us for one in samples) if samples else None
+        return None if cpu_us is None else cpu_us * WORKLOADS[load].events_per_s / 1e4
+
+    def relay_p99_ms(self, load: str, system: str) -> float | None:
+        """Return the delay of an event at the 99th percentile, the median of the rounds."""
+        relay_us = self.time_us(load, system, "relay", "p99")
+        return None if relay_us is None else relay_us / 1e3
 
 
 def _least(what: str, least: float, figure: float | None, unit: str = _TIMES) -> Bar:
@@ -93,10 +105,21 @@ def _least(what: str, least: float, figure: float | None, unit: str = _TIMES) ->
     return Bar(what, f"≥ {least:g} {unit}", said, None if figure is None else figure >= least)
 
 
-def _most(what: str, most: float, figure: float | None, unit: str) -> Bar:
+def _most(
+    what: str,
+    most: float,
+    figure: float | None,
+    unit: str,
+    peers: Mapping[str, float | None] | None = None,
+) -> Bar:
+    """Return a bar for a figure that is to be small. `peers` has those of peers, by name."""
     digits = 2 if unit == _TIMES else 1
     said = "" if figure is None else f"{figure:,.{digits}f} {unit}"
-    return Bar(what, f"≤ {most:,g} {unit}", said, None if figure is None else figure <= most)
+    known = [(value, name) for name, value in (peers or {}).items() if value is not None]
+    least, best = min(known, default=(0.0, ""))
+    best_peer = f"`{best}`: {least:,.{digits}f} {unit}" if best else ""
+    met = None if figure is None else figure <= most
+    return Bar(what, f"≤ {most:,g} {unit}", said, met, best_peer)
 
 
 def _cpu(rows: _Rows) -> Iterator[Bar]:
@@ -151,22 +174,22 @@ def _delays(rows: _Rows) -> Iterator[Bar]:
                 title = f"{word} {percentile} of `gateway` / of `nginx`, {WORKLOADS[load].title}"
                 figure = own / nginx if own and nginx else None
                 yield _most(title, 1.0, figure, _TIMES)
-    cpu_us = rows.cpu_us("paced2000", "gateway")
-    percent = None if cpu_us is None else cpu_us * 2000 * 20 / 1e4
-    yield _most("CPU of `gateway`, 2 000 streams of 20 events/s", 50, percent, "% of a core")
-    relay = rows.time_us("paced2000", "gateway", "relay", "p99")
-    relay_ms = None if relay is None else relay / 1e3
-    yield _most("Relay p99 of `gateway`, 2 000 streams of 20 events/s", 5, relay_ms, "ms")
+    percent = {name: rows.percent_of_a_core("paced2000", name) for name in _BARE}
+    own = rows.percent_of_a_core("paced2000", "gateway")
+    yield _most("CPU of `gateway`, 2 000 streams of 20 events/s", 50, own, "% of a core", percent)
+    relay = {name: rows.relay_p99_ms("paced2000", name) for name in _BARE}
+    own = rows.relay_p99_ms("paced2000", "gateway")
+    yield _most("Relay p99 of `gateway`, 2 000 streams of 20 events/s", 5, own, "ms", relay)
     cold, warm = (rows.time_us("burst", "gateway", what, "p99") for what in ("cold", "ttfb"))
     figure = cold / warm if cold and warm else None
     yield _most("TTFT p99 of a cold burst of 200 / of a warm one, `gateway`", 2.0, figure, _TIMES)
 
 
 def _memory(memory: Memory, alone: Alone | None) -> Iterator[Bar]:
-    for name in ("gateway", "gateway-whole"):
-        held = memory.get(name)
-        figure = kib_per_stream(held) if held else None
-        yield _most(f"Memory of an idle stream, `{name}`", 20, figure, "KiB")
+    kib = {name: kib_per_stream(held) for name, held in memory.items()}
+    for name, peers in (("gateway", _BARE), ("gateway-whole", ("envoy-whole",))):
+        title, best = f"Memory of an idle stream, `{name}`", {peer: kib.get(peer) for peer in peers}
+        yield _most(title, 20, kib.get(name), "KiB", best)
     if alone:
         yield _most("Memory of a stalled reader", 96, alone.stalled_kib, "KiB")
     most = max(memory.get("gateway", ()), default=0)

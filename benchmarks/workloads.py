@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -50,6 +51,12 @@ class Workload:
     def unit(self) -> str:
         """What the CPU time is divided by. The requests of a burst cost more than their events."""
         return "event" if self.stream and not self.burst else "request"
+
+    @property
+    def events_per_s(self) -> float:
+        """Events/s of all streams together, if the backend waits between events."""
+        interval_us = int(self.model.rsplit("-", 1)[1])
+        return self.connections * 1e6 / interval_us if interval_us else math.inf
 
     def warm(self, tool: Path, port: int, token: str | None, seconds: float) -> float:
         """Run the load until there are answers. Return how many seconds that takes, `seconds` or

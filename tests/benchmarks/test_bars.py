@@ -64,3 +64,18 @@ def test_memory_is_that_of_a_stream_when_most_are_open(found: Found) -> None:
 def test_the_best_peer_is_the_one_that_spends_least(found: Found) -> None:
     assert ("small answers, 64 connections", "gateway", "`nginx` | 0.50") in bars.best_peers(found)
     assert ("small answers, 1 connection", "gateway-whole", " | ") in bars.best_peers(found)
+
+
+def test_a_bar_in_units_shows_the_best_peer_beside_it() -> None:
+    memory = {
+        "nginx": {0: 25_000, 1000: 42_000},
+        "haproxy": {0: 11_000, 1000: 16_000},
+        "gateway": {0: 30_000, 1000: 40_000},
+    }
+    found = Found(
+        {"paced2000": {"nginx": samples("paced2000", 13), "envoy": samples("paced2000", 25)}}
+    )
+    shown = {each.what: each.best_peer for each in bars.bars(found, memory, None)}
+    assert shown["Memory of an idle stream, `gateway`"] == "`haproxy`: 5.0 KiB"
+    assert shown["CPU of `gateway`, 2 000 streams of 20 events/s"] == "`nginx`: 52.0 % of a core"
+    assert shown["Relay p99 of `gateway`, 2 000 streams of 20 events/s"] == ""
