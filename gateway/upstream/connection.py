@@ -117,6 +117,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_written_paused",
         "on_body",
         "on_writable",
+        "spoke_first",
         "state",
         "transport",
     )
@@ -154,6 +155,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self.transport: asyncio.Transport | None = None
         self.state = _NEW
+        self.spoke_first = False
+        """True if the upstream sent data before the first request."""
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
         self.on_body: Callable[[bytes], None] = self._parts.append
@@ -316,6 +319,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, size: int) -> None:
         if self._reader is None:
             # No request is open, so this data must not become the response to the next one.
+            self.spoke_first = self.state is _NEW
             self._close()
             return
         data = self._buffer[:size]

@@ -107,8 +107,9 @@ class ConnectionOpening:
             return
         url = self._dialer.address.url
         if error is None:
-            # The upstream closed it in the same turn of the event loop.
-            failure: Exception = UpstreamConnectFailed(f"{url}: closed at once")
+            # In the same turn of the event loop as it was opened.
+            why = "sent data before a request" if connection.spoke_first else "closed at once"
+            failure: Exception = UpstreamConnectFailed(f"{url}: {why}")
         elif isinstance(error, OSError):
             failure = UpstreamConnectFailed(f"{url}: {error}")
             failure.__cause__ = error

@@ -113,8 +113,26 @@ async def test_a_connection_that_is_closed_at_once_counts_as_a_failed_connect(
         transport.abort()
 
     monkeypatch.setattr(UpstreamConnection, "connection_made", lose)
-    with pytest.raises(UpstreamConnectFailed):
+    with pytest.raises(UpstreamConnectFailed) as failed:
         await pool.connect(30.0)
+    assert "closed at once" in str(failed.value.reason)
+    assert pool.open == 0
+
+
+async def test_a_server_that_speaks_first_is_told_from_one_that_closes_at_once(
+    pool: EndpointPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_made = UpstreamConnection.connection_made
+
+    def greet(self: UpstreamConnection, transport: asyncio.Transport) -> None:
+        connection_made(self, transport)
+        self.get_buffer(4)[:4] = b"220 "
+        self.buffer_updated(4)
+
+    monkeypatch.setattr(UpstreamConnection, "connection_made", greet)
+    with pytest.raises(UpstreamConnectFailed) as failed:
+        await pool.connect(30.0)
+    assert "sent data before a request" in str(failed.value.reason)
     assert pool.open == 0
 
 
