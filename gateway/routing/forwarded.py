@@ -68,7 +68,7 @@ class TrustedProxies:
     """Networks of trusted proxies. Results are cached: the same clients send many requests."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks = tuple(_network(network) for network in networks)
+        self.networks = tuple(_network(network) for network in networks)
         self.peer: Callable[[str], tuple[str, bool]] = lru_cache(_CACHED)(self._peer)
         """Function that returns the address of a peer in its canonical spelling, and whether it is
         one of the proxies. It takes the address as the kernel spells it.
@@ -87,13 +87,13 @@ class TrustedProxies:
         return address, self.trusts(address)
 
     def _trusts(self, peer: str) -> bool:
-        if not self._networks:
+        if not self.networks:
             return False
         text = client_address(peer)
         if text is None:
             return False
         address = ipaddress.ip_address(text)
-        return any(address in network for network in self._networks)
+        return any(address in network for network in self.networks)
 
     def _origin(self, peer: str, secure: bool, host: str, claims: Claims | None) -> Origin:
         claims = claims or Claims()

@@ -82,8 +82,11 @@ class ClosingConnection(RequestReader):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:
-        """Handle the client's FIN. Return True to keep the connection open for the response."""
-        self._last = self._read_to_the_end = True
+        """Handle the client's FIN. Return True to keep the connection open for the responses to
+        the requests that have arrived.
+        """
+        self._read_to_the_end = True
+        self._last = not self._queue
         if self._discarding:
             return False
         asked = self.exchange is not None or bool(self._queue)

@@ -19,6 +19,7 @@ from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
 from gateway.facts import DelegatedIdentity
 from gateway.request import Request
+from gateway.routing.forwarded import TrustedProxies
 from gateway.server.answering import AnsweringConnection, AnsweringRules
 from gateway.server.refusals import refusal_for_version
 
@@ -63,9 +64,13 @@ class Connection(AnsweringConnection):
         if not self._admitted:
             self._turn_away(tcp)
             return
-        name = tcp.get_extra_info("peername")
-        host = name[0] if isinstance(name, tuple) else "127.0.0.1"
-        self._peer = listener.runtime.proxies.peer(host)
+        address = tcp.get_extra_info("peername")
+        if address is None:
+            # The client has reset the connection. Its requests may have arrived, but it is not
+            # known any more whether it is a trusted proxy.
+            tcp.abort()
+            return
+        self._peer = listener.runtime.proxies.peer(address[0])
         # Pause a writer as soon as the kernel does not take all bytes: see `BodyWriter.pause`.
         tcp.set_write_buffer_limits(high=0)
         self._deadline.move(self.loop.time() + listener.options.header_timeout)
@@ -79,6 +84,10 @@ class Connection(AnsweringConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._listener.lost(self)
+
+    def trust(self, proxies: TrustedProxies) -> None:
+        """Apply other trusted proxies to the requests that begin from now on."""
+        self._peer = proxies.peer(self._peer[0])
 
     def branch(self, delegated: DelegatedIdentity) -> Branch:
         """Return another connection of the same client, for a request of its session."""
@@ -113,6 +122,8 @@ class Connection(AnsweringConnection):
             return
         if self._queue:
             message, body, known, arrived = self._queue.pop(0)
+            if self._read_to_the_end:
+                self._last = not self._queue  # nothing arrives any more
             self._deadline.at = NEVER
             if message.version is HttpVersion11 and self._ending is None:
                 self.exchange = exchange = Exchange(message.method, *self._peer)

@@ -63,7 +63,10 @@ class Listener:
 
     def replace(self, runtime: Runtime) -> None:
         """Serve new requests with another runtime."""
-        self.runtime = runtime
+        before, self.runtime = self.runtime, runtime
+        if runtime.proxies.networks != before.proxies.networks:
+            for connection in self._connections:
+                connection.trust(runtime.proxies)
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
         self.keepalive_s = self.options.keepalive

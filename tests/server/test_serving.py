@@ -114,6 +114,29 @@ async def test_a_known_head_is_served_by_the_newest_configuration(
         assert (await ask(gateway.port, POST)).body == b'"new"'
 
 
+async def test_a_reload_of_trusted_proxies_applies_to_open_connections(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+
+        def trusting(*networks: str) -> dict[str, Any]:
+            return simple_config(upstream.url, server={"trusted_proxies": networks})
+
+        gateway = await start_gateway(trusting("127.0.0.0/8"))
+        claiming = request("POST", headers=["X-Forwarded-For: 192.0.2.1"], body=b"{}")
+        async with RawClient(gateway.port) as client:
+            for networks, told in (
+                (["127.0.0.0/8"], b"192.0.2.1, 127.0.0.1"),
+                ([], b"127.0.0.1"),
+                (["127.0.0.1/32"], b"192.0.2.1, 127.0.0.1"),
+            ):
+                await reload(gateway, trusting(*networks), tmp_path)
+                for _ in range(2):
+                    await client.send(claiming)
+                    await client.read_response()
+                    assert upstream.requests[-1].value("x-forwarded-for") == told
+
+
 async def test_the_caller_of_a_known_head_is_checked_by_the_newest_configuration(
     start_gateway: StartGateway, tmp_path: Path, auth: Auth
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -126,6 +128,19 @@ async def test_s5_a_half_close_in_the_middle_of_a_request_ends_it(
             assert not (await client.read_to_end()).startswith(b"HTTP/1.1 2")
     await control_request(gateway.port)
     assert [r.target for r in upstream.requests] == ["/v1/control"]
+
+
+async def test_s5_requests_that_arrived_before_a_half_close_are_all_served(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(simple_config(upstream.url))
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", body=b"{}") * 3)
+        client.half_close()
+        answers = [await client.read_response() for _ in range(3)]
+        assert await client.read_to_end() == b""
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert [answer.value("connection") for answer in answers] == [None, None, b"close"]
 
 
 # -- S6: abort -------------------------------------------------------------------------------
@@ -300,3 +315,31 @@ async def assert_only(
     await control_request(gateway.port)
     assert [r.target for r in player.requests] == [*targets, "/v1/control"]
     assert len(player.connections) == len(targets) + 1
+
+
+# -- clients that are gone before the gateway has seen their connection ----------------------
+
+
+def send_and_reset(port: int, raw: bytes, address: str) -> None:
+    """Send a request from this address, and reset the connection at once."""
+    with socket.socket() as client:
+        client.bind((address, 0))
+        client.connect(("127.0.0.1", port))
+        client.sendall(raw)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def test_a_client_that_has_reset_its_connection_is_not_taken_for_a_trusted_proxy(
+    upstream: ScriptedUpstream, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(
+        simple_config(upstream.url, server={"trusted_proxies": ["127.0.0.1/32"]})
+    )
+    await control_request(gateway.port)  # leaves an idle connection to the upstream
+    forged = request("POST", headers=["X-Forwarded-For: 192.0.2.1"], body=b"{}")
+    for _ in range(3):
+        send_and_reset(gateway.port, forged, "127.0.0.2")  # no await: it is not accepted yet
+    await control_request(gateway.port)
+    await control_request(gateway.port)
+    clients = [seen.value("x-forwarded-for") for seen in upstream.requests]
+    assert clients == [b"127.0.0.1"] * 3
