@@ -32,7 +32,6 @@ from gateway.proxy.upload import Upload
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 from gateway.routing.target import NO_HINT, Target, no_hint
-from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.opening import ConnectionOpening
@@ -60,7 +59,9 @@ Finish = Callable[[Request, UpstreamResponse], Result]
 
 
 class Attempt(Pending):
-    """At most one request to one endpoint. It occupies the endpoint until `abandon` or `ended`."""
+    """At most one request to one endpoint, which counts from when it is made. It occupies the
+    endpoint until `abandon` or `ended`.
+    """
 
     __slots__ = (
         "_again",
@@ -79,7 +80,6 @@ class Attempt(Pending):
         "response",
         "rewrite",
         "sent_at",
-        "status",
         "target",
         "tried",
         "turn",
@@ -120,10 +120,11 @@ class Attempt(Pending):
         False where nobody needs the time to first byte.
         """
         self.response: UpstreamResponse | None = None
-        self.status = 0
-        self.number = 0
+        exchange = request.exchange
+        exchange.attempts = self.number = exchange.attempts + 1
         """Number of this attempt among all attempts for the request, from 1."""
-        self.began_at = 0.0
+        exchange.endpoint = endpoint.key
+        self.began_at = 0.0 if exchange.trace is None else time.perf_counter()
         """Time at which the attempt began, if the request is traced."""
         self.sent_at = 0.0
         """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
@@ -143,12 +144,12 @@ class Attempt(Pending):
         """
         self.finish = finish
         self._again = again
-        self.enter()
         connection = self.endpoint.pool.take_idle()
         if connection is None:
             self._open()
         else:
-            self._send_first(connection)
+            self._connection = connection
+            self.send(connection, self, self.target.upstream.options.retries.attempts)
 
     def _open(self) -> None:
         """Open a connection. If that is not possible now, have the request sent again."""
@@ -162,9 +163,10 @@ class Attempt(Pending):
     def opened(self, connection: UpstreamConnection) -> None:
         """Send the request on the connection that was opened for it."""
         self._opening = None
+        self._connection = connection
         self.fresh = True
         try:
-            self._send_first(connection)
+            self.send(connection, self, self.target.upstream.options.retries.attempts)
         except Exception as exc:
             self.then(self.request, exc)
 
@@ -173,29 +175,23 @@ class Attempt(Pending):
         self._opening = None
         self.failed(error)
 
-    def _send_first(self, connection: UpstreamConnection) -> None:
-        self._connection = connection
-        target = self.target
-        retries, first_byte_s = target.upstream.options.retries, target.timeouts.first_byte_s
-        try:
-            if retries.per_try_s is not None:
-                first_byte_s = self.first_byte_s(retries.attempts)
-            self.send(connection, self, first_byte_s)
-        except BaseException:
-            self._connection = None
-            connection.close()
-            self.abandon()
-            raise
-
     def answered(self, response: UpstreamResponse) -> None:
         """Deliver the response, or have the request sent again."""
         request = self.request
         self._connection = None
         self.response = response
-        status = self.status = response.head.status
+        head = response.head
+        upstream = self.target.upstream
         try:
-            self.report(response)
-            if status >= 400 and (sending := self._again(self, None)) is not None:
+            if (
+                head.status >= 400
+                or head.tells_quota
+                or not upstream.is_plain
+                or upstream.waking is not None
+                or request.exchange.trace is not None
+            ):  # otherwise there is nothing to learn from it
+                self.report(response)
+            if head.status >= 400 and (sending := self._again(self, None)) is not None:
                 request.client.work(sending)
                 return
             self.choose(response)
@@ -247,46 +243,35 @@ class Attempt(Pending):
 
     # -- any attempt -----------------------------------------------------------------------
 
-    def enter(self) -> None:
-        """Count the attempt: it begins."""
-        exchange = self.request.exchange
-        exchange.attempts += 1
-        self.number = exchange.attempts
-        exchange.endpoint = self.endpoint.key
-        if exchange.trace is not None:
-            self.began_at = time.perf_counter()
+    @property
+    def status(self) -> int:
+        """Status of the response; 0 without one."""
+        return 0 if self.response is None else self.response.head.status
 
-    def first_byte_s(self, left: int) -> float:
-        """Return the first-byte timeout in seconds: a shorter one if another endpoint may be asked
-        after this one. `left` is the number of retries that are left.
+    def _another_may_follow(self, left: int) -> bool:
+        """Tell whether another endpoint may be asked after this one. `left` is the number of
+        retries that are left.
         """
-        upstream, first_byte_s = self.target.upstream, self.target.timeouts.first_byte_s
-        per_try_s = upstream.options.retries.per_try_s
-        if per_try_s is None:
-            return first_byte_s
-        latest = upstream.latest
-        follows = (
+        latest = self.target.upstream.latest
+        return (
             self.is_repeatable
             and left > 0
             and latest.budget.balance >= 1.0
             and latest.has_other([*self.tried, self.endpoint])
         )
-        return min(first_byte_s, per_try_s) if follows else first_byte_s
 
-    async def run(
-        self, connect_s: float, first_byte_s: float, *, fresh: bool = False
-    ) -> UpstreamResponse:
-        """Send the request and wait for the response head. Raise GatewayError. `fresh`: use no idle
-        connection.
+    async def run(self, left: int, *, fresh: bool = False) -> UpstreamResponse:
+        """Send the request and wait for the response head. Raise GatewayError. `left` is the number
+        of retries that are left. `fresh`: use no idle connection.
         """
         pool = self.endpoint.pool
         connection = None if fresh else pool.take_idle()
         while True:
             if connection is None:
                 self.fresh = True
-                connection = await pool.connect(connect_s)
+                connection = await pool.connect(self.target.timeouts.connect_s)
             reader = FutureReader(asyncio.get_running_loop())
-            self.send(connection, reader, first_byte_s)
+            self.send(connection, reader, left)
             try:
                 response = await reader
             except UpstreamReset:
@@ -298,7 +283,6 @@ class Attempt(Pending):
                 raise
             else:
                 self.response = response
-                self.status = response.head.status
                 return response
 
     @property
@@ -317,32 +301,48 @@ class Attempt(Pending):
         """
         return not self.fresh and self.upload is None and self.request.method in IDEMPOTENT
 
-    def send(self, connection: UpstreamConnection, reader: HeadReader, first_byte_s: float) -> None:
-        """Send the request on this connection; its response goes to `reader`."""
+    def send(self, connection: UpstreamConnection, reader: HeadReader, left: int) -> None:
+        """Send the request on this connection; its response goes to `reader`. `left` is the number
+        of retries that are left: if another endpoint may be asked, this one has less time.
+
+        If the request cannot be sent, close the connection, release the endpoint, and raise.
+        """
         request, target, body, upload = self.request, self.target, self.body, self.upload
-        data = request_head(
-            request,
-            target,
-            self.endpoint,
-            body,
-            self.options.strip,
-            self.rewrite,
-            self.number,
-        )
-        self.sent_at = time.perf_counter()
-        exchange = request.exchange
-        connection.send(
-            data,
-            reader,
-            first_byte_s,
-            target.timeouts.idle_s,
-            upload is None,
-            exchange.method == "HEAD",
-            exchange.session is not None,
-            body if body is not None and len(body) > LARGE_BYTES else b"",
-        )
-        if upload is not None:
-            upload.begin(connection, first_byte_s, self)
+        exchange, timeouts = request.exchange, target.timeouts
+        first_byte_s = timeouts.first_byte_s
+        try:
+            per_try_s = target.upstream.options.retries.per_try_s
+            if per_try_s is not None and self._another_may_follow(left):
+                first_byte_s = min(first_byte_s, per_try_s)
+            data = request_head(
+                request,
+                target,
+                self.endpoint,
+                body,
+                self.options.strip,
+                self.rewrite,
+                self.number,
+            )
+            self.sent_at = time.perf_counter()
+            connection.send(
+                data,
+                reader,
+                first_byte_s,
+                timeouts.idle_s,
+                upload is None,
+                exchange.method == "HEAD",
+                exchange.session is not None,
+            )
+            if body is not None:
+                if len(body) > LARGE_BYTES:
+                    connection.send_body(body)
+            elif upload is not None:
+                upload.begin(connection, first_byte_s, self)
+        except BaseException:
+            self._connection = None
+            connection.close()
+            self.abandon()
+            raise
 
     # -- what is learnt of it --------------------------------------------------------------
 
@@ -351,14 +351,7 @@ class Attempt(Pending):
         trace = self.request.exchange.trace
         if trace is not None:
             self.tell(trace, "")
-        upstream = self.target.upstream
-        if (
-            self.status >= 400
-            or response.head.tells_quota
-            or not upstream.is_plain
-            or upstream.waking is not None
-        ):
-            report_answer(self, response.head)
+        report_answer(self, response.head)
 
     def report_failure(self, error: BaseException) -> None:
         """Tell health tracking and the trace that there is no response, and release the
@@ -412,7 +405,7 @@ class Attempt(Pending):
         if before is not None:
             before.ended(exchange)
         exchange.attempt = self
-        if self.status < 400 and (target.measures or not target.upstream.is_plain):
+        if (target.measures or not target.upstream.is_plain) and response.head.status < 400:
             exchange.on_first_byte = self.began
 
     def let_body_go(self) -> None:
@@ -439,11 +432,11 @@ class Attempt(Pending):
         if self.target.measures:
             self._measure_tokens(exchange)
         response = self.response
-        error = response.error if response is not None else None
+        error = None if response is None else response.error
         if error is not None and is_fault(error):
             self.lost(error)
         else:
-            self._release(succeeded=self.status < 500)
+            self._release(succeeded=response is None or response.head.status < 500)
 
     def _release(self, *, succeeded: bool) -> None:
         self._let_go = True
@@ -492,21 +485,15 @@ def first_attempt(
     ):
         return None
     lacking = without_model(target, exchange) if upstream.lacking else ()
-    endpoint = upstream.acquire_now(hint_of(target, request, body), lacking)
+    hint = NO_HINT if target.hint is no_hint else target.hint(exchange, request.headers, body)
+    endpoint = upstream.acquire_now(hint, lacking)
     if endpoint is None:
         return None
-    upstream.budget.deposit()
+    upstream.budget.requests += 1
     upload = None
     if body is None and request.body_exists:
         upload = Upload(request, options.reader, upstream)
     return Attempt(request, target, endpoint, body, options, lacking, upload=upload)
-
-
-def hint_of(target: Target, request: Request, body: bytes | None) -> Hint:
-    """Return what the balancer is told about a request."""
-    if target.hint is no_hint:
-        return NO_HINT
-    return target.hint(request.exchange, request.headers, body)
 
 
 def without_model(target: Target, exchange: Exchange) -> tuple[Endpoint, ...]:

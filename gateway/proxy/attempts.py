@@ -33,7 +33,7 @@ from gateway.errors import (
     UpstreamWaking,
 )
 from gateway.exchange import Exchange
-from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, hint_of, without_model
+from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, without_model
 from gateway.proxy.health_report import is_asleep
 from gateway.proxy.hedging import SOONEST_S, hedged
 from gateway.proxy.request_head import Rewrite
@@ -110,7 +110,7 @@ class Attempts:
         self._deadline = request.exchange.deadline
         self._retries = retries = target.upstream.options.retries
         self._left = retries.attempts
-        self._hint = hint_of(target, request, body)
+        self._hint = target.hint(request.exchange, request.headers, body)
         self._lacking: tuple[Endpoint, ...] = ()
         """Endpoints that do not have the model, so that no round asks them."""
         if target.upstream.lacking:
@@ -122,7 +122,7 @@ class Attempts:
             self._upload = after.upload
             self._tried.append(after.endpoint)
             return
-        target.upstream.budget.deposit()
+        target.upstream.budget.requests += 1
         if body is None and request.body_exists:
             self._upload = Upload(request, options.reader, target.upstream)
 
@@ -270,16 +270,11 @@ class Attempts:
         """Run the attempt, `again` on a new connection, and report its result. Raise the error that
         ended it, after releasing the attempt.
         """
-        if again:
-            first_byte_s = self.target.timeouts.first_byte_s
-        else:
-            attempt.enter()
-            first_byte_s = attempt.first_byte_s(self._left)
         try:
             if self._deadline is None:
-                response = await self._answer(attempt, first_byte_s, again)
+                response = await self._answer(attempt, again)
             else:
-                response = await self._in_time(attempt, first_byte_s, again, self._deadline)
+                response = await self._in_time(attempt, again, self._deadline)
         except BaseException as exc:
             attempt.report_failure(exc)
             raise
@@ -298,20 +293,19 @@ class Attempts:
         if words is not None:
             trace.words = {**trace.words, attempt.number: words}
 
-    async def _answer(self, attempt: Attempt, first_byte_s: float, again: bool) -> UpstreamResponse:
-        response = await attempt.run(self.target.timeouts.connect_s, first_byte_s, fresh=again)
+    async def _answer(self, attempt: Attempt, again: bool) -> UpstreamResponse:
+        # The same endpoint again, which has all of its time.
+        response = await attempt.run(0 if again else self._left, fresh=again)
         # Another endpoint may take over as long as no byte of the body has arrived.
         awaits_body = self._retries.post or (self._retries.hedge and self._repeatable)
         if awaits_body and 200 <= response.head.status < 400:
             await response.begun()
         return response
 
-    async def _in_time(
-        self, attempt: Attempt, first_byte_s: float, again: bool, deadline: float
-    ) -> UpstreamResponse:
+    async def _in_time(self, attempt: Attempt, again: bool, deadline: float) -> UpstreamResponse:
         try:
             async with asyncio.timeout(deadline - time.perf_counter()):
-                return await self._answer(attempt, first_byte_s, again)
+                return await self._answer(attempt, again)
         except TimeoutError:
             raise UpstreamTotalTimeout("no answer in time") from None
 

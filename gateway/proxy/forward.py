@@ -59,7 +59,8 @@ class Forward:
         """
         sending = self._options.sending
         exchange = request.exchange
-        target, body = target_of(exchange), exchange.body
+        target, body = exchange.target, exchange.body
+        assert isinstance(target, Target)  # as `target_of` says, without its call
         exchange.upstream = target.upstream.name
         if body is None and request.body_exists:
             # A body that has already arrived is sent with the head, in one write.
@@ -144,7 +145,8 @@ class Forward:
 
     def _relay_first(self, request: Request, response: UpstreamResponse) -> Result:
         """Relay a response that was not translated."""
-        target = target_of(request.exchange)
+        target = request.exchange.target
+        assert isinstance(target, Target)  # as `target_of` says, without its call
         if response.tunnel is not None:
             # Only a route with this option requests a switch.
             assert self._options.switched is not None

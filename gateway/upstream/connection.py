@@ -188,7 +188,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._head_only = False
         self._message_done = self._bodiless = False
         self._spent = False
-        self._request_sent = False
+        self._request_sent = True
         self._violation: str | None = None
         self._paused = False
         self._written_paused = False
@@ -211,10 +211,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         last: bool = True,
         head_only: bool = False,
         upgrade: bool = False,
-        rest: bytes = b"",
     ) -> None:
         """Write a request's head (and body, if `last`). `reader` is called with its response.
-        `rest` is written behind `data`: a body that is too large to be copied there.
 
         `head_only`: a HEAD request, whose response has no body. `upgrade`: the request asks for
         WebSocket, so that the response may have a `tunnel`. The first-byte timer starts when the
@@ -224,23 +222,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.state = _ACTIVE
         self._reader = reader
         self._head_only = head_only
-        self._head_bytes = self._idle_bytes = 0
-        self._head_end = b""
-        self._interim = 0
-        self._message_done = self._bodiless = False
-        self._spent = False
-        self._violation = None
         self._upgrade = upgrade
-        self._by_lines = True
-        self._left = None
         self._request_sent = last
         self._idle_s = idle_s
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
         self._deadline.move(self._loop.time() + first_byte_s if last else NEVER)
-        if rest:
-            self.transport.writelines((data, rest))
-        else:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def send_body(self, data: bytes) -> None:
         """Write a piece of the request body."""
@@ -358,7 +345,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Parse the data, and pass it on. Runs on the path of every event: keep it minimal."""
         response = self._response
         if response is None:
-            self._parse_head(data)
+            if self._head_bytes or self._interim:
+                self._parse_head(data)
+            else:
+                self._recognise(data)
             return
         if response.tunnel is not None:
             response.feed(bytes(data))
@@ -389,74 +379,78 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         elif not self._paused:
             self._deadline.at = self._loop.time() + self._idle_s
 
-    def _parse_head(self, data: memoryview) -> None:
-        """Parse data that has the head of the response, or a part of it, and maybe body bytes."""
-        reader, response = self._reader, None
-        assert reader is not None
-        if not self._head_bytes and not self._interim:
-            response = self._recognise(data)
-        if response is None:
-            self._head_bytes += len(data)
-            try:
-                self._parser.feed_data(data)
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-                response = self._response
-                if response is not None and response.tunnel is not None and self._violation is None:
-                    self._switched(response, reader, data, exc)
-                    return
-                self._stopped(exc)
-            response = self._response
-            if response is None:
-                self._await_head(data)
-                return
-            parts = self._parts
-            if self._bodiless and (parts or self._last_four(data) != b"\r\n\r\n"):
-                self._spent = True
-                parts.clear()
-            if parts:
-                self._last = body = b"".join(parts)
-                parts.clear()
-                response.feed(body)
-        if response.complete:
-            self._free()
-        elif self._message_done:
-            self._settle()
-        elif self._violation is not None:
-            self.fail(UpstreamInvalidResponse(self._violation))
-        elif not self._paused:  # the deadline until the head may have been later
-            self._deadline.move(self._loop.time() + self._idle_s)
-        # Last, as the reader may send the next request on this connection.
-        reader.answered(response)
-
-    def _recognise(self, data: memoryview) -> UpstreamResponse | None:
-        """Return the response if `data`, its first bytes, has a known head, and its body need only
-        be counted. Otherwise choose the parser.
-
-        Both parsers are at the start of a message; the bytes of a known head have the same meaning
-        for both.
+    def _recognise(self, data: memoryview) -> None:
+        """Handle the first data of a response. A known head needs no parser, nor does a body whose
+        length it says.
         """
         received = bytes(data[:LONGEST_HEAD_BYTES])
         self._block = block = received[: received.find(b"\r\n\r\n") + 4]
         head = KNOWN_HEADS.get(block)
         if head is None or self._head_only:
             self._parser = self._full_parser
-            return None
-        if head.counted:
-            size = head.content_length
-            assert size is not None
+            self._parse_head(data)
+            return
+        if not head.counted:
+            # Both parsers are at the start of a message, and the bytes mean the same to both.
+            self._known = head
+            if self._lean_parser is None:
+                self._lean_parser = httptools.HttpResponseParser(_Framing(self))
+            self._parser = self._lean_parser
+            self._parse_head(data)
+            return
+        reader, size, at = self._reader, head.content_length, len(block)
+        assert reader is not None
+        assert size is not None
+        if len(data) == at + size:  # nearly always, if the body is small
+            response = UpstreamResponse(head, None, bytes(data[at:]))
+            self.stand_by()
+        else:
             self._by_lines = False
-            at = len(block)
-            if len(data) == at + size:  # nearly always, if the body is small
-                self._message_done = True
-                return UpstreamResponse(head, None, bytes(data[at:]))
             self._response = response = UpstreamResponse(head, self)
             self._count(response, data[at:], size)
-            return response
-        self._known = head
-        if self._lean_parser is None:
-            self._lean_parser = httptools.HttpResponseParser(_Framing(self))
-        self._parser = self._lean_parser
-        return None
+            self._go_on()
+        reader.answered(response)  # last, as it may send the next request on this connection
+
+    def _parse_head(self, data: memoryview) -> None:
+        """Parse data that has the head of the response, or a part of it, and maybe body bytes."""
+        reader = self._reader
+        assert reader is not None
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            response = self._response
+            if response is not None and response.tunnel is not None and self._violation is None:
+                self._switched(response, reader, data, exc)
+                return
+            self._stopped(exc)
+        response = self._response
+        if response is None:
+            self._await_head(data)
+            return
+        parts = self._parts
+        if self._bodiless and (parts or self._last_four(data) != b"\r\n\r\n"):
+            self._spent = True
+            parts.clear()
+        # The next response begins like the first one.
+        self._head_bytes = self._idle_bytes = self._interim = 0
+        self._head_end = b""
+        self._bodiless = False
+        if parts:
+            self._last = body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            response.feed(body)
+        self._go_on()
+        reader.answered(response)  # last, as it may send the next request on this connection
+
+    def _go_on(self) -> None:
+        """Settle the response if it is complete or broken; otherwise await the rest of its body."""
+        if self._message_done:
+            self._settle()
+        elif self._violation is not None:
+            self.fail(UpstreamInvalidResponse(self._violation))
+        elif not self._paused:  # the deadline until the head may have been later
+            self._deadline.move(self._loop.time() + self._idle_s)
 
     def _count(self, response: UpstreamResponse, data: memoryview, left: int) -> None:
         """Pass on the next data of a counted body, of which `left` bytes are still to come."""
@@ -605,18 +599,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             tail = self._before + self._last
             error = cut_off(response.head, tail) if tail and self._end_mark else None
         self._before = self._last = b""
-        self._free()
+        # The next response begins like the first one.
+        self._message_done, self._by_lines, self._left = False, True, None
+        self.stand_by()
         response.finish(error)
 
-    def _free(self) -> None:
-        """Keep or close the connection: the response is complete."""
+    def stand_by(self) -> None:
+        """Keep the connection for the next request, or close it: its response is complete, or it
+        was opened ahead.
+        """
         if self._spent or not self._request_sent or self._violation or self._unparsed:
             self._close(keep_response=True)
             return
         self._response = self._reader = None
         if self._paused:
             self.resume()
-        self.stand_by()
+        self.state = _IDLE
+        self._deadline.move(self._loop.time() + self._keepalive_s)
+        on_idle = self._on_idle
+        on_idle(self)
 
     def fail(self, error: GatewayError) -> None:
         """End the exchange with an error, unless it has ended. Its reader receives the error."""
@@ -662,13 +663,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if unread is None:
             unread = self._unread = unread_check(transport.get_extra_info("socket").fileno())
         return not unread()
-
-    def stand_by(self) -> None:
-        """Make the connection idle: its exchange has ended, or it was opened ahead."""
-        self.state = _IDLE
-        self._deadline.move(self._loop.time() + self._keepalive_s)
-        on_idle = self._on_idle
-        on_idle(self)
 
     def close(self) -> None:
         """Close an idle connection."""

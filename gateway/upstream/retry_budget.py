@@ -17,23 +17,27 @@ class RetryBudget:
     """The retry budget of one upstream."""
 
     def __init__(self, share: float = 0.2, reserve: float = 3.0) -> None:
-        self.share = share
+        self.requests = 0
+        """Requests since the balance was computed. Add 1 for each, when it is first sent."""
+        self._share = share
         self._balance = reserve
         self._cap = max(reserve, _LONGEST_MEMORY)
 
     @property
     def balance(self) -> float:
         """Number of retries that are allowed now."""
+        earned, self.requests = self._share * self.requests, 0
+        self._balance = min(self._cap, self._balance + earned)
         return self._balance
 
-    def deposit(self) -> None:
-        """Add `share` to the balance. Call once a request, when it is first sent."""
-        balance = self._balance + self.share
-        self._balance = balance if balance < self._cap else self._cap
+    def grant(self, share: float) -> None:
+        """Change the share of the requests from now on."""
+        self._balance = self.balance
+        self._share = share
 
     def withdraw(self) -> bool:
         """Take one retry from the balance. Return False if less than one is left."""
-        if self._balance < 1.0:
+        if self.balance < 1.0:
             return False
         self._balance -= 1.0
         return True

@@ -475,7 +475,7 @@ class Upstream:
             self._balancer = other._balancer
         self._waiting = other._waiting
         self.budget = other.budget
-        self.budget.share = self.options.budget_share
+        self.budget.grant(self.options.budget_share)
         self.begin_s = other.begin_s
         self.counts = other.counts
         self.uploads = other.uploads
