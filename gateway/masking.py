@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from structlog.typing import EventDict
+if TYPE_CHECKING:  # commands that mask nothing start sooner without structlog
+    from structlog.typing import EventDict
 
 _MASK = b"***"
 _SECRET_NAMES = (

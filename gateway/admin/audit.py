@@ -12,14 +12,16 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
-from aiohttp import web
-from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.operator import OPERATOR, Operator
 from gateway.masking import mask_event
+
+if TYPE_CHECKING:  # commands write entries, too, and start sooner without them
+    from aiohttp import web
+    from structlog.typing import FilteringBoundLogger
 
 KIND = "audit"
 """Kind of the records."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.admin.documents import Document
+from gateway.admin.document import Document
 from gateway.auth.allowance import Grant, parse_budget
 from gateway.config import Config
 from gateway.limiting.own_rules import OwnRules

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from gateway.admin.document import Document
 from gateway.limiting.rules import Unit
 from gateway.proxy.progress import Progress
 from gateway.telemetry.traces.recording import Kept
 from gateway.telemetry.traces.wording import Fault
 from gateway.upstream.health import EndpointState
-
-
-class Document(BaseModel):
-    # Built when the description is asked for: no process starts slower because of it.
-    model_config = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 
 
 class AdminError(Document):
@@ -62,9 +58,9 @@ class Worker(Document):
 
     worker: int
     pid: int | None
-    not_ready: list[str] = []
+    not_ready: list[str] = []  # noqa: RUF012 -- pydantic copies it
     """Reasons to send the worker no requests now."""
-    degraded: list[str] = []
+    degraded: list[str] = []  # noqa: RUF012 -- pydantic copies it
     """Reasons for which some of its requests fail."""
     uptime_s: float = 0
     reloads: int = 0

@@ -12,8 +12,8 @@ from gateway.admin.audit import NOTES, REQUEST_ID, note
 from gateway.admin.audit_log import AuditLog
 from gateway.admin.auth import SAFE, AccessRefused, AdminAuth
 from gateway.admin.operator import OPERATOR, Operator
-from gateway.admin.pages import VIEWS
 from gateway.admin.roles import least_role
+from gateway.admin.views import VIEWS
 
 CALLBACK = "/sign-in/callback"
 """Path to which the issuer sends a browser back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from gateway.admin.budgets import BudgetState
-from gateway.admin.documents import Document
+from gateway.admin.document import Document
 from gateway.admin.key_documents import Names
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 

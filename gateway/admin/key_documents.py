@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from gateway.admin.budgets import BudgetState
-from gateway.admin.documents import Document
+from gateway.admin.document import Document
 from gateway.auth.allowance import NOTHING_LIMITED, Allowance
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Literal
 
 from gateway.admin.roles import OperatorRole
+
+if TYPE_CHECKING:  # commands need no server
+    from aiohttp import web
 
 OPERATOR = "gateway.operator"
 """Key of a request under which its operator is kept."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.admin.documents import Document
+from gateway.admin.document import Document
 
 RoleWord = Literal["viewer", "operator", "admin"]
 

@@ -15,23 +15,10 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway import __version__
+from gateway.admin.views import VIEWS
 from gateway.browser import script
 
 FOLDER = Path(__file__).with_name("static")
-VIEWS = (
-    "/",
-    "/requests",
-    "/requests/{id}",
-    "/upstreams",
-    "/limits",
-    "/usage",
-    "/keys",
-    "/teams",
-    "/config",
-    "/audit",
-    "/play",
-)
-"""Paths of the single document, which shows the view that its path names."""
 _TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",

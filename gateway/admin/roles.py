@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 
-from gateway.admin.pages import VIEWS
+from gateway.admin.views import VIEWS
 
 
 class OperatorRole(IntEnum):

@@ -18,7 +18,8 @@ import orjson
 
 from gateway.auth.jwk import ASYMMETRIC, UnusableKeySet, VerificationKey, parse_key_set
 from gateway.errors import AuthUnavailable
-from gateway.http.egress import Proxy, connector_to
+from gateway.http.connectors import connector_to
+from gateway.http.egress import Proxy
 from gateway.http.urls import is_trustworthy
 
 FRESH_S = 600.0

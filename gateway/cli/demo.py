@@ -13,7 +13,7 @@ from gateway.config.types import check_listen
 from gateway.config.units import parse_duration
 from gateway.demo import DemoBackend, faults
 from gateway.processes.sockets import cannot_listen, split_address
-from gateway.server.serving import CannotStart
+from gateway.server.cannot_start import CannotStart
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -68,7 +68,7 @@ def _exit_code_of_gateway_error(exc: BaseException) -> int | None:
 
     if not isinstance(exc, ConfigError):
         from gateway.auth.key_file import BadKeyFile
-        from gateway.server.serving import CannotStart
+        from gateway.server.cannot_start import CannotStart
 
         if isinstance(exc, CannotStart):
             print(f"gateway: {exc}", file=sys.stderr)

@@ -20,7 +20,8 @@ import orjson
 from gateway.dialects.passages import Passage
 from gateway.hooks.content import HookedRequest, Refused, TextWindow
 from gateway.hooks.guarded import HookError
-from gateway.http.egress import Proxy, connector_to
+from gateway.http.connectors import connector_to
+from gateway.http.egress import Proxy
 from gateway.http.signature import signature
 
 _ANSWER_CAP_BYTES = 1024 * 1024

@@ -12,16 +12,14 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-
-import aiohttp
 
 from gateway.http.connect import open_tunnel
 
-_IDLE_S = 4.0
-"""Longest time that a connection is kept for the next request. Many servers close theirs after 5 s,
-and a request that crosses the close would fail.
-"""
+if TYPE_CHECKING:  # a configuration is checked without aiohttp, so that commands start soon
+    import aiohttp
+
 _PORTS = {"http": 3128, "socks5": 1080, "socks5h": 1080}
 
 
@@ -118,20 +116,6 @@ class Proxy:
     @property
     def _credential(self) -> tuple[str, str] | None:
         return None if self.username is None else (self.username, self.password or "")
-
-
-def connector_to(
-    url: str, proxy: Proxy | None, *, context: ssl.SSLContext | None = None, limit: int = 100
-) -> aiohttp.BaseConnector:
-    """Return a connector of aiohttp's client to the host of a URL, for up to `limit` connections at
-    once: through the proxy, if there is one and it serves the host. `context` is for TLS with the
-    host; None: the system's authorities. Needs a running event loop.
-    """
-    if proxy is not None and proxy.serves(urlsplit(url).hostname or ""):
-        return proxy.connector(limit=limit, context=context)
-    return aiohttp.TCPConnector(
-        limit=limit, ssl=True if context is None else context, keepalive_timeout=_IDLE_S
-    )
 
 
 def from_environment(scheme: str) -> Proxy | None:

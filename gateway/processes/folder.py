@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway.server.serving import CannotStart
+from gateway.server.cannot_start import CannotStart
 
 _PREFIX = "gateway-"
 _LONGEST_PATH_BYTES = 107 if sys.platform == "linux" else 103

@@ -34,7 +34,8 @@ from gateway.processes.demo import serve_demo
 from gateway.processes.folder import private_folder
 from gateway.processes.listeners import Listeners
 from gateway.processes.worker import CONFIG, WorkerContext, socket_path, work
-from gateway.server.serving import CannotStart, require_c_parser
+from gateway.server.cannot_start import CannotStart
+from gateway.server.serving import require_c_parser
 from gateway.telemetry.logs.logger import direct_logger
 
 _PREDECESSOR = "GATEWAY_PREDECESSOR"

@@ -14,7 +14,7 @@ import socket
 import sys
 
 from gateway.load.overload import BACKLOG
-from gateway.server.serving import CannotStart
+from gateway.server.cannot_start import CannotStart
 
 _SPREADS = sys.platform == "linux"
 

@@ -20,8 +20,9 @@ from gateway.config.secret_sources import KnownSecrets
 from gateway.load.allocator import keep_freed_memory
 from gateway.process_state import ProcessState
 from gateway.processes.child import report_failure, report_ready, stop_signals
+from gateway.server.cannot_start import CannotStart
 from gateway.server.garbage import GarbageCollection
-from gateway.server.serving import CannotStart, Server
+from gateway.server.serving import Server
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_logger
 from gateway.telemetry.logs.recent import RecentLines

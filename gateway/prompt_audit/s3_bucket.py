@@ -20,7 +20,8 @@ from gateway.http.aws_signature import (
     canonical_query,
     signed_headers,
 )
-from gateway.http.egress import Proxy, connector_to
+from gateway.http.connectors import connector_to
+from gateway.http.egress import Proxy
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _ANSWER_CAP_BYTES = 64 * 1024

@@ -15,16 +15,13 @@ from gateway.config import Config
 from gateway.load.overload import BACKLOG
 from gateway.process_state import ProcessState
 from gateway.server.acceptor import Acceptor, Begin
+from gateway.server.cannot_start import CannotStart
 from gateway.server.handshakes import Handshakes
 from gateway.server.listener import Listener
 from gateway.server.loop_monitor import LoopMonitor
 from gateway.server.revocation import RevocationCheck
 from gateway.server.takeover import Takeover
 from gateway.server.tls import CertificateFiles, server_context
-
-
-class CannotStart(Exception):
-    """The process cannot serve. The text says why, and what to do."""
 
 
 class Server:

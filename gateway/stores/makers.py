@@ -5,19 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from limits.errors import ConfigurationError
-
-from gateway.channels.link import ChannelLink
-from gateway.limiting.store import Store
-from gateway.response_cache.store import AnswerStore
-from gateway.resume.sharing import Sharing
 from gateway.store.location import EXPECTED, Location
-from gateway.store.records import Records
+
+if TYPE_CHECKING:  # commands need one kind of store, and start sooner without the others
+    from gateway.channels.link import ChannelLink
+    from gateway.limiting.store import Store
+    from gateway.response_cache.store import AnswerStore
+    from gateway.resume.sharing import Sharing
+    from gateway.store.records import Records
 
 Report = Callable[[str, str], None]
-UNUSABLE = (OSError, sqlite3.Error, ConfigurationError, ValueError)
+UNUSABLE = (OSError, sqlite3.Error, ValueError)
 """Errors that mean that a store cannot be opened."""
 
 

@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.admin import reference
 from gateway.admin.openapi import description
-from gateway.admin.pages import VIEWS
+from gateway.admin.views import VIEWS
 from tests.support.admin import admin, told, until
 from tests.support.admin_application import application
 from tests.support.client import ask, request

@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.pages import FOLDER, VIEWS, Pages
+from gateway.admin.pages import FOLDER, Pages
+from gateway.admin.views import VIEWS
 
 Client = TestClient[web.Request, web.Application]
 NPM = Path(__file__).parents[1] / "node/node_modules/uplot"

@@ -86,6 +86,11 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--help"], ["gateway.config", "aiohttp", "pydantic"]),
         (["errors"], ["gateway.config", "aiohttp", "pydantic"]),
+        (
+            ["keys", "--help"],
+            ["aiohttp", "structlog", "limits", "cryptography", "gateway.exchange"],
+        ),
+        (["reload", "--help"], ["structlog", "gateway.app", "gateway.exchange"]),
         (["help", "keys"], ["gateway.app", "gateway.processes"]),
     ],
     ids=lambda words: words[0],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.processes.folder import private_folder
-from gateway.server.serving import CannotStart
+from gateway.server.cannot_start import CannotStart
 from tests.support.client import ask, request
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.upstream import ScriptedUpstream, json_reply

@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 
 from gateway.auth.oidc.issuer_metadata import IssuerMetadata
-from gateway.http.egress import Proxy, connector_to
+from gateway.http.connectors import connector_to
+from gateway.http.egress import Proxy
 
 _TIMEOUT_S = 10.0
 _SIZE_CAP_BYTES = 512 * 1024

@@ -14,7 +14,7 @@ from gateway.auth.oidc.issuer_metadata import IssuerDirectory, UnusableIssuer
 from gateway.cli.doctor.finding import Finding, failed, ok, warning
 from gateway.config import Config, models
 from gateway.errors import AuthUnavailable
-from gateway.http.egress import connector_to
+from gateway.http.connectors import connector_to
 from gateway.wiring.egress import proxy_of
 
 _TIMEOUT_S = 5.0

@@ -33,7 +33,7 @@ class RedisAnswers:
     is_shared = True
 
     def __init__(self, url: str, cap_bytes: int, *, timeout_s: float = _TIMEOUT_S) -> None:
-        """Raise ValueError or ConfigurationError if the URL is not usable."""
+        """Raise ValueError if the URL is not usable."""
         self._client: Any = connect(url, timeout_s)
         self.leads: AnswerLeads | None = RedisAnswerLeads(self._client, timeout_s)
         self._cap_bytes = cap_bytes

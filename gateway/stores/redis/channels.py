@@ -52,7 +52,7 @@ class RedisChannels:
         """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
         returns.
 
-        Raise ValueError or ConfigurationError.
+        Raise ValueError.
         """
         self._process = secrets.token_hex(8)
         self._redis = WatchedRedis(url, timeout_s, report)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from limits.aio.storage import RedisStorage
+from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -77,7 +78,7 @@ async def answering_within(timeout_s: float) -> AsyncIterator[None]:
 
 
 def connect(url: str, timeout_s: float) -> Any:
-    """Return an asyncio client of redis-py. Sends nothing. Raise ValueError or ConfigurationError.
+    """Return an asyncio client of redis-py. Sends nothing. Raise ValueError.
 
     `url` is redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster:// or
     rediss+cluster://, as docs/limits.md describes them.
@@ -103,7 +104,10 @@ def connect(url: str, timeout_s: float) -> Any:
         # time for the others.
         sentinels = parts.netloc.count(",") + 1
         options["sentinel_kwargs"] |= _within(timeout_s / (sentinels + 1))
-    storage = storage_from_string(f"async+{url}", implementation="redispy", **options)
+    try:
+        storage = storage_from_string(f"async+{url}", implementation="redispy", **options)
+    except ConfigurationError as exc:
+        raise ValueError(str(exc)) from exc
     assert isinstance(storage, RedisStorage)
     bridge: Any = storage.bridge
     return bridge.get_connection()

@@ -23,8 +23,8 @@ class RedisLimits:
     """Exact limits for all gateways that share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`timeout_s` is the time that a decision waits. Raise ValueError or ConfigurationError if
-        the URL is not usable.
+        """`timeout_s` is the time that a decision waits. Raise ValueError if the URL is not
+        usable.
         """
         self._timeout_s = timeout_s + _LATE_S
         self._client: Any = connect(url, self._timeout_s)

@@ -20,7 +20,7 @@ class RedisRecords:
     """Records shared by all gateways that use a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
-        """Raise ValueError or ConfigurationError if the URL is not usable."""
+        """Raise ValueError if the URL is not usable."""
         self._client: Any = connect(url, timeout_s)
         self._timeout_s = timeout_s
 

@@ -30,7 +30,7 @@ class WatchedRedis:
         """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
         returns; `on_back` before that, when it returns.
 
-        Raise ValueError or ConfigurationError.
+        Raise ValueError.
         """
         self.available = True
         """True if Redis answered the last call."""

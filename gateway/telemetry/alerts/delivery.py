@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from gateway.http.egress import Proxy, connector_to
+from gateway.http.connectors import connector_to
+from gateway.http.egress import Proxy
 from gateway.http.signature import signature
 from gateway.telemetry.alerts.event import AlertEvent, AlertFormat, body_of
 

@@ -43,7 +43,7 @@ class RedisSharing:
         """`report` is called with `lost` and the reason, or with `back`, when Redis goes or
         returns.
 
-        Raise ValueError or ConfigurationError.
+        Raise ValueError.
         """
         self.process = secrets.token_hex(8)
         self._redis = redis = WatchedRedis(url, timeout_s, report, self._back)
