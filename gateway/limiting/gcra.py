@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.limiting.demand import Demand, Kind, Level, LimitVerdict
 
-_EPSILON = 1e-6
+EPSILON = 1e-6
 """Tolerance for rounding: a wait of less than a microsecond counts as none."""
 # Looking up an enum member costs as much as a call, and every request needs these.
 _TAKE, _LEASE, _SPEND = Kind.TAKE, Kind.LEASE, Kind.SPEND
@@ -73,7 +73,7 @@ def decide(state: LimitState, demands: Sequence[Demand], now: float) -> LimitVer
             wait_s = after - now - depth_s
             # A demand larger than the bucket is admitted when the bucket is full, which puts it
             # into debt. Otherwise it could never be admitted.
-            if wait_s > _EPSILON and (amount <= size or full_at > now + _EPSILON):
+            if wait_s > EPSILON and (amount <= size or full_at > now + EPSILON):
                 admitted = False
                 if amount > size:
                     wait_s = full_at - now
@@ -81,7 +81,7 @@ def decide(state: LimitState, demands: Sequence[Demand], now: float) -> LimitVer
             else:
                 wait_s = after - now
                 left_s = depth_s - wait_s
-            level = Level(int(left_s * per_s + _EPSILON) if left_s > 0.0 else 0, wait_s)
+            level = Level(int(left_s * per_s + EPSILON) if left_s > 0.0 else 0, wait_s)
         elif kind is _LEASE:
             left = demand.size - state.held(demand.key, now) - demand.amount
             if left < 0.0:

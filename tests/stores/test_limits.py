@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.limiting.advances import Advances
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.store import Store
 from gateway.stores.memory.limits import MemoryLimits
@@ -43,7 +44,7 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "advances", "redis"])
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, start_redis: StartRedis
 ) -> AsyncIterator[Store]:
@@ -52,6 +53,8 @@ async def store(
         made = MemoryLimits()
     elif request.param == "sqlite":
         made = SqliteLimits(tmp_path / "store.db", timeout_s=20.0)
+    elif request.param == "advances":
+        made = Advances(SqliteLimits(tmp_path / "store.db", timeout_s=20.0))
     else:
         made = RedisLimits((await start_redis()).url, timeout_s=20.0)
     yield made

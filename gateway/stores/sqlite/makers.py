@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.limiting.advances import Advances
 from gateway.response_cache.store import AnswerStore
 from gateway.store.location import Location
 from gateway.stores.memory.answers import MemoryAnswers
@@ -13,8 +14,8 @@ from gateway.stores.sqlite.limits import SqliteLimits
 from gateway.stores.sqlite.records import SqliteRecords
 
 
-def open_limits(location: Location) -> SqliteLimits:
-    return SqliteLimits(_path(location))
+def open_limits(location: Location) -> Advances:
+    return Advances(SqliteLimits(_path(location)))
 
 
 def open_records(location: Location) -> SqliteRecords:

@@ -1,0 +1,208 @@
+"""Advances: few calls of a shared store, and the bounds of what processes take in advance."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.limiting.advances import Advances
+from gateway.limiting.demand import Demand, Kind, LimitVerdict
+from gateway.stores.memory.limits import MemoryLimits
+from tests.support.waiting import asked_until
+
+SHARE = 64
+SIZE, PER_S = 6400.0, 100.0
+
+
+class Clock:
+    """Clock that only a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class CountedStore(MemoryLimits):
+    """Store that counts its decisions."""
+
+    decisions = 0
+
+    def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict:
+        self.decisions += 1
+        return super().decide_now(demands)
+
+
+@dataclass
+class Shared:
+    """Store that two processes share."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.store = CountedStore(self.clock)
+        self.first, self.second = (Advances(self.store, self.clock) for _ in range(2))
+
+    def remaining(self, key: str = "k") -> int:
+        return self.store.decide_now([take(0.0, key)]).levels[0].remaining
+
+
+@pytest.fixture
+async def shared() -> AsyncIterator[Shared]:
+    made = Shared()
+    yield made
+    await made.first.close()
+    await made.second.close()
+
+
+def take(amount: float = 1.0, key: str = "k", size: float = SIZE, per_s: float = PER_S) -> Demand:
+    return Demand(Kind.TAKE, key, amount, size, per_s)
+
+
+def admitted(advances: Advances, *demands: Demand) -> bool:
+    verdict = advances.decide_now(demands)
+    assert verdict is not None
+    return verdict.admitted
+
+
+async def test_a_busy_caller_needs_few_calls_of_the_store(shared: Shared) -> None:
+    for _ in range(1000):
+        assert admitted(shared.first, take())
+    assert shared.store.decisions < 50
+
+
+async def test_the_levels_are_those_of_a_store_that_counts_each_request(shared: Shared) -> None:
+    exact = MemoryLimits(shared.clock)
+    for _ in range(200):
+        shared.clock.now += 0.001
+        verdict = shared.first.decide_now([take(3.0)])
+        expected = exact.decide_now([take(3.0)])
+        assert verdict is not None
+        assert verdict.levels[0].remaining == pytest.approx(expected.levels[0].remaining, abs=1)
+        assert verdict.levels[0].wait_s == pytest.approx(expected.levels[0].wait_s)
+
+
+async def test_a_small_bucket_is_counted_request_by_request(shared: Shared) -> None:
+    demand = take(size=63.0, per_s=0.001)
+    turns = [shared.first, shared.second]
+    assert sum(admitted(turns[n % 2], demand) for n in range(100)) == 63
+    assert shared.store.decisions == 100
+
+
+async def test_a_single_request_takes_nothing_in_advance(shared: Shared) -> None:
+    admitted(shared.first, take())
+    assert shared.remaining() == SIZE - 1
+
+
+async def test_the_rest_of_an_advance_is_returned(shared: Shared) -> None:
+    for _ in range(2):
+        admitted(shared.first, take())
+    assert shared.remaining() < SIZE - 2
+
+    async def is_returned() -> bool:
+        return shared.remaining() == SIZE - 2
+
+    await asked_until(is_returned, bool)
+
+
+async def test_closing_returns_the_rest_of_an_advance(shared: Shared) -> None:
+    for _ in range(2):
+        admitted(shared.first, take())
+    await shared.first.close()
+    assert shared.remaining() == SIZE - 2
+
+
+async def test_a_refused_request_takes_nothing_of_any_bucket(shared: Shared) -> None:
+    for _ in range(10):
+        admitted(shared.first, take(), take(key="other"))
+    assert not admitted(shared.first, take(), take(SIZE, key="other"))
+    await shared.first.close()
+    assert (shared.remaining(), shared.remaining("other")) == (SIZE - 10, SIZE - 10)
+
+
+async def test_an_own_advance_refuses_nobody(shared: Shared) -> None:
+    for _ in range(10):
+        admitted(shared.first, take())
+    assert admitted(shared.first, take(SIZE - 10))
+    assert not admitted(shared.first, take())
+
+
+async def test_a_correction_of_a_reservation_stays_within_the_advance(shared: Shared) -> None:
+    for _ in range(10):
+        admitted(shared.first, take(10.0))
+    decisions = shared.store.decisions
+    for _ in range(50):
+        admitted(shared.first, take(10.0))
+        shared.first.post([take().again(Kind.ADJUST, -9.0)])
+    assert shared.store.decisions < decisions + 10
+    shared.first.post([take().again(Kind.ADJUST, -120.0)])
+    shared.first.post([take().again(Kind.ADJUST, 160.0)])
+    await shared.first.close()
+    assert shared.remaining() == SIZE - 100 - 50 - 40
+
+
+async def test_a_request_that_needs_a_slot_is_decided_by_the_store(shared: Shared) -> None:
+    for n in range(20):
+        slot = Demand(Kind.LEASE, "slots", 1.0, 10.0, ttl_s=60.0, holder=str(n))
+        assert admitted(shared.first, take(), slot) == (n < 10)
+    assert shared.remaining() == SIZE - 10
+
+
+async def test_an_advance_that_is_awaited_is_used(shared: Shared) -> None:
+    for _ in range(3):
+        assert (await shared.first.decide([take()])).admitted
+    assert shared.remaining() < SIZE - 3
+    assert not (await shared.first.decide([take(SIZE)])).admitted
+    assert (await shared.first.decide([take(SIZE - 3)])).admitted
+
+
+Steps = list[tuple[int, float, float, bool]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.sampled_from([0.0, 0.0, 0.001, 0.05, 1.0]),
+            st.sampled_from([1.0, 1.0, 1.0, 7.0, 60.0, 300.0]),
+            st.booleans(),
+        ),
+        max_size=200,
+    ),
+    st.sampled_from([0.1, 10.0, 10_000.0]),
+)
+def test_limits_hold_but_for_a_share_of_the_bucket(steps: Steps, per_s: float) -> None:
+    size = 640.0
+
+    async def run() -> None:
+        shared = Shared()
+        # Buckets that count each request: one of the limit's size, and one with a share for each
+        # process.
+        exact = MemoryLimits(shared.clock)
+        wide = MemoryLimits(shared.clock)
+        for which, pause_s, amount, ends in steps:
+            shared.clock.now += pause_s
+            advances = shared.second if which else shared.first
+            if admitted(advances, take(amount, size=size, per_s=per_s)):
+                exact.post([take(amount, size=size, per_s=per_s)])
+                assert admitted_by(wide, amount, size + 2 * size / SHARE, per_s)
+            else:
+                left = exact.decide_now([take(0.0, size=size, per_s=per_s)]).levels[0].remaining
+                assert left < amount + size / SHARE
+            if ends:
+                await advances.close()
+        await shared.first.close()
+        await shared.second.close()
+
+    asyncio.run(run())
+
+
+def admitted_by(store: MemoryLimits, amount: float, size: float, per_s: float) -> bool:
+    return store.decide_now([take(amount, size=size, per_s=per_s)]).admitted
