@@ -70,10 +70,11 @@ def plugin_request(request: Request) -> PluginRequest:
     """Return aiohttp's request object for a request."""
     message = request.message
     if request.arrived is not None:
-        # Plug-ins may read the body as a stream, and look at its length.
+        # Plug-ins may read the body as a stream.
         request.content = arrived_body(request.client, request.arrived)
-        message = _with_length(message, len(request.arrived))
         request.arrived = None
+    if request.known is not None and request.content_length is not None:
+        message = _with_length(message, request.content_length)
     made = aiohttp_request(
         PluginRequest, message, request.content, request.client, request.received
     )
@@ -84,8 +85,6 @@ def plugin_request(request: Request) -> PluginRequest:
 
 def _with_length(message: RawRequestMessage, length: int) -> RawRequestMessage:
     """Return a head with the Content-Length of this request instead of an earlier one's."""
-    if CONTENT_LENGTH not in message.headers:
-        return message
     headers = CIMultiDict(message.headers)
     headers[CONTENT_LENGTH] = str(length)
     raw = tuple(

@@ -277,8 +277,9 @@ def test_an_aiohttp_middleware_is_one() -> None:
     assert isinstance(load_plugin("tests.support.faulty_plugin.fail", {}), Plugin)
 
 
+@pytest.mark.parametrize("before", [[], ["look"]], ids=["alone", "behind another"])
 async def test_a_plug_in_sees_the_body_and_length_of_each_request_of_a_connection(
-    start_gateway: StartGateway, installed: Install
+    start_gateway: StartGateway, installed: Install, before: list[str]
 ) -> None:
     use = installed(
         "acme_length",
@@ -286,10 +287,14 @@ async def test_a_plug_in_sees_the_body_and_length_of_each_request_of_a_connectio
         "@web.middleware\n"
         "async def tell(request, handler):\n"
         "    body = b''.join([piece async for piece in request.content.iter_any()])\n"
-        "    return web.json_response([request.content_length, body.decode()])\n",
+        "    return web.json_response([request.content_length, body.decode()])\n"
+        "@web.middleware\n"
+        "async def look(request, handler):\n"
+        "    return await handler(request)\n",
     )
+    chain = [{"use": f"{use}.{name}"} for name in (*before, "tell")]
     async with ScriptedUpstream(json_reply({})) as upstream:
-        settings = simple_config(upstream.url, middleware=[{"use": f"{use}.tell"}])
+        settings = simple_config(upstream.url, middleware=chain)
         gateway = await start_gateway(settings)
         async with RawClient(gateway.port) as client:
             for body in ("a", "bcd", "", "ef"):
