@@ -106,7 +106,13 @@ class Streams:
         log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
         log.holds = terms.saved is not None
         if self.sharing is not None:
-            await self.sharing.open(log, terms)
+            try:
+                await self.sharing.open(log, terms)
+            except asyncio.CancelledError:
+                # The store may have the stream already. If this process died, another one would
+                # continue the answer, though nobody waits for it.
+                self.sharing.forgotten(stream)
+                raise
         return self._keep(log, terms.ttl_s, terms.claim)
 
     def open_later(self, stream: str, terms: StreamTerms) -> StreamLog:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from gateway.resume.claims import LocalClaims
+from gateway.resume.log import StreamLog
+from gateway.resume.sharing import Sharing, StreamTerms
+from gateway.resume.streams import Streams
 from tests.resume.streams import ask, follow, post, stream_id
 from tests.support.client import RawClient
 from tests.support.figures import Report
@@ -115,3 +119,31 @@ async def test_e11_memory_stays_within_the_cap(
         grown = gateway.rss_bytes - before
     report("E11", "50 MiB of streams, cap 4 MiB: memory grew by, MiB", round(grown / MIB, 1))
     assert grown < 12 * MIB
+
+
+class SlowStore:
+    """Store that takes a stream and does not answer."""
+
+    def __init__(self) -> None:
+        self.claims = LocalClaims()
+        self.taken, self.forgot = asyncio.Event(), list[str]()
+
+    async def open(self, log: StreamLog, terms: StreamTerms) -> None:
+        self.taken.set()
+        await asyncio.Event().wait()
+
+    def forgotten(self, stream: str) -> None:
+        self.forgot.append(stream)
+
+
+async def test_a_stream_whose_client_leaves_while_it_is_stored_is_removed_from_the_store() -> None:
+    """Otherwise another process would continue the answer if this one died."""
+    store = SlowStore()
+    streams = Streams(KIB, sharing=cast(Sharing, store))
+    terms = StreamTerms(b"owner", KIB, 60.0, None, None)
+    opening = asyncio.create_task(streams.open("a", terms))
+    await store.taken.wait()
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert store.forgot == ["a"]
+    assert len(streams) == 0
