@@ -23,6 +23,8 @@ _HOST = re.compile(
     r"(?P<name>(?=.{1,253}(?::|\Z))[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
 )
+LONGEST_HOST = 260
+"""Maximum length of a Host header in characters: 253 of a name, a dot at its end, and the port."""
 _LAST_PORT = 65535
 
 

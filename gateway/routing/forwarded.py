@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _CACHED = 4096
+_LONGEST_CACHED = 512
+"""Length of a proxy's claims, in characters, up to which their meaning is cached. Clients choose
+it: a proxy appends to their claims.
+"""
 _WITH_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<ipv4>[0-9.]+))(?::[0-9]{1,5})?")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -75,11 +79,16 @@ class TrustedProxies:
         """
         self.trusts: Callable[[str], bool] = lru_cache(_CACHED)(self._trusts)
         """Function that tells whether a peer's address is one of the proxies."""
-        self.origin: Callable[[str, bool, str, Claims | None], Origin]
-        self.origin = lru_cache(_CACHED)(self._origin)
-        """Function that returns the origin of a request, from the peer's address, True for TLS, the
-        Host header, and the peer's claims (None unless it is trusted).
+        self._known_origin: Callable[[str, bool, str, Claims | None], Origin]
+        self._known_origin = lru_cache(_CACHED)(self._origin)
+
+    def origin(self, peer: str, secure: bool, host: str, claims: Claims | None) -> Origin:
+        """Return the origin of a request, from the peer's address, True for TLS, the Host header,
+        and the peer's claims (None unless it is trusted).
         """
+        if claims is not None and len(claims.forwarded_for + claims.proto) > _LONGEST_CACHED:
+            return self._origin(peer, secure, host, claims)
+        return self._known_origin(peer, secure, host, claims)
 
     def _peer(self, host: str) -> tuple[str, bool]:
         # A zone of a link-local address means nothing to others.

@@ -8,7 +8,7 @@ from aiohttp.hdrs import HOST, TRANSFER_ENCODING, UPGRADE
 
 from gateway.errors import MethodNotAllowed, NotFound, RequestError
 from gateway.exchange import Exchange
-from gateway.http.request_target import host_name, split_target
+from gateway.http.request_target import LONGEST_HOST, host_name, split_target
 from gateway.request import Request
 from gateway.routing.forwarded import Claims, TrustedProxies
 from gateway.routing.table import METHODS, Match, RouteEntry, RouteTable
@@ -54,7 +54,7 @@ class RequestMatcher:
         self._routes = routes
         self._proxies = proxies
         self._asked: dict[tuple[str, str, str], Asked] = {}
-        self._host_name = lru_cache(_REMEMBERED)(host_name)
+        self._known_name = lru_cache(_REMEMBERED)(host_name)
 
     def route(self, request: Request) -> RouteEntry:
         """Fill in the exchange from the request head, and return the route.
@@ -130,6 +130,10 @@ class RequestMatcher:
                 self._asked.clear()
             self._asked[method, target, host] = asked
         return asked
+
+    def _host_name(self, host: str) -> str | None:
+        """Return the name in a Host header, None if it is malformed."""
+        return self._known_name(host) if len(host) <= LONGEST_HOST else None
 
     @staticmethod
     def _check_upgrade(request: Request) -> None:

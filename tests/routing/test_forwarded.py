@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.forwarded import Claims, TrustedProxies, client_address
+from tests.support.growth import kept_bytes
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1/128"])
 addresses = st.ip_addresses().map(str).filter(lambda text: not text.startswith("::ffff:"))
@@ -191,3 +192,14 @@ def test_a_zone_is_no_part_of_an_address(hop: str) -> None:
     claims = Claims(f"{hop}, 8.8.8.8")
     origin = PROXIES.origin("10.0.0.1", False, "h", claims)
     assert origin.lines.startswith(b"X-Forwarded-For: 8.8.8.8, 10.0.0.1\r\n")
+
+
+@pytest.mark.parametrize("field", ["forwarded_for", "proto"])
+def test_long_claims_are_not_remembered(field: str) -> None:
+    proxies = TrustedProxies(["10.0.0.0/8"])
+
+    def told(number: int) -> None:
+        claims = Claims(**{field: f"{number:08000}"})
+        assert proxies.origin("10.0.0.1", False, "h", claims).client_ip == "10.0.0.1"
+
+    assert kept_bytes(told, 1000) < 1_000_000

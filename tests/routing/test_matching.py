@@ -6,8 +6,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.errors import RequestError
 from gateway.exchange import Exchange
 from gateway.pipeline import Pipeline
 from gateway.request import Request
@@ -64,3 +66,13 @@ def test_what_clients_make_it_remember_is_bounded() -> None:
 def test_long_request_targets_are_not_remembered() -> None:
     matcher = RequestMatcher(RouteTable([ANY]), TrustedProxies([]))
     assert kept_bytes(lambda number: asked(matcher, f"/{number:04000}"), 1000) < 1_000_000
+
+
+def test_long_hosts_are_not_remembered() -> None:
+    matcher = RequestMatcher(RouteTable([ANY]), TrustedProxies([]))
+
+    def refused(number: int) -> None:
+        with pytest.raises(RequestError):
+            matcher.route(request("/", f"h{number:08000}"))
+
+    assert kept_bytes(refused, 1000) < 1_000_000
