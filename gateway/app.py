@@ -259,7 +259,8 @@ class Runtime:
     def serve(self, request: Request) -> None:
         """Answer a request through the pipeline of its route, or refuse it."""
         self.exchanges += 1
-        self.overload.requests += 1
+        overload = self.overload
+        overload.requests += 1
         try:
             route = self.served.matcher.route(request)
         except GatewayError as error:
@@ -271,8 +272,8 @@ class Runtime:
         except ServerOptions:
             self.served.routeless["openai"].serve(request)
             return
-        if (reason := self.overload.reason) is not None:
-            self.overload.refused += 1
+        if overload.requests > overload.admitted and (reason := overload.reason) is not None:
+            overload.refused += 1
             self.served.routeless[route.dialect].refuse(request, Overloaded(reason))
             return
         route.pipeline.serve(request)

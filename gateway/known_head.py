@@ -38,8 +38,8 @@ _ODD = (CONTENT_ENCODING, EXPECT, TRANSFER_ENCODING, UPGRADE)
 class KnownHead:
     """A parsed head, and what was found out from it alone.
 
-    The message has the Content-Length of the first request. Take the length of a later one from
-    `match`.
+    The message has the Content-Length of the first request. That of a later one is the length of
+    its body.
     """
 
     __slots__ = ("_after", "_before", "caller", "lines", "message", "routing")
@@ -77,22 +77,23 @@ class KnownHead:
         at, end = next(_LENGTH.finditer(head)).span(1)
         return cls(message, head[:at], head[end:])
 
-    def match(self, data: bytes) -> tuple[int, int] | None:
-        """Return where the head at the beginning of `data` ends, and its Content-Length, 0 if it
-        has none. None if it is another head, or not complete.
+    def match(self, data: bytes) -> int | None:
+        """Return where the body begins in `data`, one request with this head and its whole body.
+        Return 0 if its body is longer or shorter; None if the head is another one, or not complete.
         """
         before, after = self._before, self._after
         if not data.startswith(before):
             return None
         at = len(before)
         if not after:
-            return at, 0
+            return at if at == len(data) else 0
         end = data.find(b"\r", at, at + _MOST_DIGITS + 1)
         digits = data[at:end]
         # isdigit of bytes knows ASCII digits only.
         if end < 0 or not digits.isdigit() or not data.startswith(after, end):
             return None
-        return end + len(after), int(digits)
+        at = end + len(after)
+        return at if len(data) - at == int(digits) else 0
 
     def keep_lines(self, key: object, lines: bytes) -> None:
         """Keep header lines for the next request with this head."""

@@ -73,8 +73,7 @@ class ProcessState:
 
     def carry(self, config: Config) -> None:
         """Apply the caps of this configuration."""
-        self.overload.max_requests = config.server.max_requests
-        self.overload.max_memory_bytes = _memory_cap(config)
+        self.overload.set_caps(config.server.max_requests, _memory_cap(config))
         self.bodies.cap_bytes = _body_memory_cap(config)
 
 

@@ -48,7 +48,7 @@ class Request:
         """
         self.message = message
         """Parsed head."""
-        self.method = message.method
+        self.method = exchange.method
         self.headers: CIMultiDictProxy[str] = message.headers
         """Header fields. Take Content-Length from `content_length`."""
         self.content = content
@@ -63,10 +63,12 @@ class Request:
         """Whole body, once it was read."""
         self.content_length: int | None
         """Content-Length in bytes; None if the head has none."""
-        if arrived is not None:
-            self.body_exists = bool(arrived)
-            has_length = self.body_exists or CONTENT_LENGTH in message.headers
-            self.content_length = len(arrived) if has_length else None
+        if arrived:
+            self.body_exists = True
+            self.content_length = len(arrived)
+        elif arrived is not None:
+            self.body_exists = False
+            self.content_length = 0 if CONTENT_LENGTH in message.headers else None
         else:
             self.body_exists = content is not EMPTY_PAYLOAD
             """True if the head announces a body."""

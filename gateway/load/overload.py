@@ -18,9 +18,10 @@ BACKLOG = 4096
 
 
 class Overload:
-    """Current load of a process, and its caps. Reading `reason` costs two comparisons."""
+    """Current load of a process, and its caps."""
 
     __slots__ = (
+        "admitted",
         "max_memory_bytes",
         "max_requests",
         "memory_bytes",
@@ -30,16 +31,25 @@ class Overload:
     )
 
     def __init__(self, max_requests: int, max_memory_bytes: int) -> None:
-        self.max_requests = max_requests
-        self.max_memory_bytes = max_memory_bytes
+        self.memory_bytes = 0
+        """Resident memory at the last measurement."""
+        self.max_requests: int
+        self.max_memory_bytes: int
+        self.admitted: int
+        """Requests that may be in flight: none more while there is too little memory."""
+        self.set_caps(max_requests, max_memory_bytes)
         self.requests = 0
         """Requests in flight, streams included."""
         self.on_idle: Callable[[], None] = _nothing
         """Called when the last request in flight has ended."""
-        self.memory_bytes = 0
-        """Resident memory at the last measurement."""
         self.refused = 0
         """Requests refused so far."""
+
+    def set_caps(self, max_requests: int, max_memory_bytes: int) -> None:
+        """Apply other caps."""
+        self.max_requests = max_requests
+        self.max_memory_bytes = max_memory_bytes
+        self._admit()
 
     @property
     def reason(self) -> str | None:
@@ -51,6 +61,11 @@ class Overload:
     def measure(self) -> None:
         """Measure the resident memory."""
         self.memory_bytes = rss_bytes()
+        self._admit()
+
+    def _admit(self) -> None:
+        is_short = self.memory_bytes > self.max_memory_bytes
+        self.admitted = 0 if is_short else self.max_requests
 
 
 class BodyBudget:

@@ -47,6 +47,8 @@ class Early:
     def on_request(self, request: Request) -> Awaitable[None] | None:
         """Start the `EarlyHead`. Raise BodyTooLarge, RequestTimeout or RequestError."""
         body = request.exchange.body
+        if body is None:
+            body = request.received
         if body is None and request.body_exists:
             body = self._reader.readable(request)
             unread = body is None or len(body) > ALWAYS_LIGHT_BYTES

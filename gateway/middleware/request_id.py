@@ -49,7 +49,7 @@ def new_request_id() -> str:
     """
     if not _ready:
         digits = os.urandom(16 * _AT_ONCE).hex()
-        _ready.extend(digits[at : at + 32] for at in range(0, 32 * _AT_ONCE, 32))
+        _ready.extend([digits[at : at + 32] for at in range(0, 32 * _AT_ONCE, 32)])
     return _ready.pop()
 
 

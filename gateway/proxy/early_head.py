@@ -191,7 +191,11 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         if exchange.json is not None:
             if exchange.json.streams:
                 return True
-        elif len(body) <= ALWAYS_LIGHT_BYTES and _STREAMS.search(body) is not None:
+        elif (
+            len(body) <= ALWAYS_LIGHT_BYTES
+            and b"true" in body  # most bodies need no regular expression
+            and _STREAMS.search(body) is not None
+        ):
             return None
     accept = request.headers.get(ACCEPT)
     # A client that accepts other types as well may get one of those and may not expect a stream.

@@ -54,14 +54,17 @@ class BodyReader:
     """Bytes a second that a client must send while the gateway waits for it; 0 for no minimum."""
 
     def check(self, request: Request) -> None:
-        """Check what the request head says about the body. Raise BodyTooLarge or
-        ExpectationFailed.
+        """Check what the request head says about the body, and take a body that came with a known
+        head. Raise BodyTooLarge or ExpectationFailed.
         """
         length = request.content_length
         if length is not None and length > self.cap_bytes:
             raise BodyTooLarge(self.cap_bytes)
-        if request.known is not None:
-            return  # such a head has no Expect
+        if request.known is not None:  # such a head has no Expect
+            if request.received is None and request.arrived is not None:
+                request.received = request.arrived
+                request.exchange.bytes_in = len(request.arrived)
+            return
         expect = request.headers.get(EXPECT)
         if expect is not None and expect.lower() != "100-continue":
             raise ExpectationFailed

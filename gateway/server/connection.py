@@ -126,7 +126,8 @@ class Connection(AnsweringConnection):
                 self._last = not self._queue  # nothing arrives any more
             self._deadline.at = NEVER
             if message.version is HttpVersion11 and self._ending is None:
-                self.exchange = exchange = Exchange(message.method, *self._peer)
+                address, is_trusted = self._peer
+                self.exchange = exchange = Exchange(message.method, address, is_trusted)
                 if message.should_close:
                     exchange.must_close = True
                 if self._delegated is not None:

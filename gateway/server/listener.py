@@ -35,10 +35,11 @@ class Listener:
         self.options = options
         self.head_caps = HeadCaps(options.header_bytes, options.header_count)
         """Caps on the heads of requests, for the parser."""
+        # A setting of a model is found by a slow path.
         self.keepalive_s = options.keepalive
-        """Seconds for which a connection may be idle. A setting of a model is found by a slow
-        path.
-        """
+        """Seconds for which a connection may be idle."""
+        self.header_bytes = options.header_bytes
+        """Cap on the size of a head."""
         self.known_heads = KnownHeads(loop.call_later)
         self.logger = logger
         self.overload = runtime.overload
@@ -70,6 +71,7 @@ class Listener:
         self.options = runtime.config.server
         self.head_caps = HeadCaps(self.options.header_bytes, self.options.header_count)
         self.keepalive_s = self.options.keepalive
+        self.header_bytes = self.options.header_bytes
         self.known_heads.forget()
 
     def __call__(self) -> Connection:

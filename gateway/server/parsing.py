@@ -51,6 +51,7 @@ class ParsingRules(Protocol):
 
     loop: asyncio.AbstractEventLoop
     options: models.ServerSettings
+    header_bytes: int
     head_caps: HeadCaps
     known_heads: KnownHeads
     backlog: Backlog
@@ -146,7 +147,7 @@ class RequestReader(HttpProtocol):
             self._arrived()
             return
         cut = data.find(_BLANK_LINE) + len(_BLANK_LINE)
-        if not len(_BLANK_LINE) < cut <= self._listener.options.header_bytes:
+        if not len(_BLANK_LINE) < cut <= self._listener.header_bytes:
             self._received(data)
             return
         self._at_start = False
@@ -192,23 +193,18 @@ class RequestReader(HttpProtocol):
         False if `data` is anything else: then it has to be parsed.
         """
         known = self._known
-        found = None if known is None else known.match(data)
-        if found is None:
+        at = None if known is None else known.match(data)
+        if at is None:
             self._known = known = self._listener.known_heads.find(self._peer, data)
-            found = None if known is None else known.match(data)
-        if known is None or found is None:
+            at = None if known is None else known.match(data)
+        if known is None or at is None:
             self._strange_heads += 1
             return False
-        end, length = found
-        if (
-            len(data) - end != length
-            or length > _KNOWN_BODY_BYTES
-            or end > self._listener.options.header_bytes
-        ):
+        if not at or len(data) - at > _KNOWN_BODY_BYTES or at > self._listener.header_bytes:
             return False
         if self._once:
             self._last = True
-        self._queue.append((known.message, EMPTY_PAYLOAD, known, data[end:]))
+        self._queue.append((known.message, EMPTY_PAYLOAD, known, data[at:]))
         return True
 
     def _received(self, data: bytes) -> None:
@@ -330,7 +326,7 @@ class RequestReader(HttpProtocol):
         message, body = requests[-1]
         if not self._head_bytes and self._strange_heads < _MOST_STRANGE_HEADS:
             self._listener.known_heads.add(self._peer, piece, message)
-        if self._head_bytes + len(piece) > self._listener.options.header_bytes:
+        if self._head_bytes + len(piece) > self._listener.header_bytes:
             self._refuse(HeadersTooLarge())
             return
         self._head_bytes = 0
@@ -354,7 +350,7 @@ class RequestReader(HttpProtocol):
                 return
             self._head_began()
         self._head_bytes += len(piece)
-        if self._head_bytes > self._listener.options.header_bytes:
+        if self._head_bytes > self._listener.header_bytes:
             self._refuse(HeadersTooLarge())
 
     def _refuse(self, error: GatewayError) -> None:

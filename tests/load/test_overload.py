@@ -5,7 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.load.overload import BodyBudget
+from gateway.load.overload import BodyBudget, Overload
+
+
+def test_no_request_is_admitted_while_there_is_too_little_memory() -> None:
+    overload = Overload(10, max_memory_bytes=1)
+    overload.measure()
+    assert (overload.admitted, overload.reason) == (0, "memory")
+    overload.set_caps(20, max_memory_bytes=10**15)
+    assert (overload.admitted, overload.reason) == (20, None)
+    overload.requests = 21
+    assert overload.reason == "requests"
 
 
 def test_a_caller_holds_half_of_the_memory_for_bodies() -> None:
