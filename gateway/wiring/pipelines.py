@@ -15,6 +15,7 @@ from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.resume import no_stream
 from gateway.pipeline import Handler, OnEnd, Pipeline, Result
 from gateway.request import Request
+from gateway.wiring.channel_policies import ChannelPolicies
 from gateway.wiring.parts import TelemetrySinks
 from gateway.wiring.policies import OuterPolicies, RoutePolicies
 
@@ -23,8 +24,8 @@ _CHANNEL_METHODS = ("GET", "POST")
 
 def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     """Return the pipeline of a route. `ended` counts a request out."""
-    body_first = route.limits_need_body
-    first_limits = route.first_limits()
+    limits = route.limits
+    body_first, first_limits = limits.need_body, limits.first
     # Rules change what limits reserve. Bodies are checked as they were sent.
     resolution = (route.resolution(), route.checks(), route.model_rules())
     return _pipeline(
@@ -39,14 +40,14 @@ def pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
             route.resume(),
             route.capture_answers(),
             # Limits that need no body are checked before it is read, the others right after.
-            route.head_limits() if body_first else None,
+            limits.head if body_first else None,
             route.description(),
             *(resolution if body_first else ()),
-            first_limits or route.limits(),
+            first_limits or limits.all,
             route.publish_answer(),
             *route.plugins(),
             *(() if body_first else resolution),
-            None if first_limits is None else route.limits(),
+            None if first_limits is None else limits.all,
             route.hooks(),
             route.capture_requests(),
             *route.served(),
@@ -79,24 +80,30 @@ def self_service_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
     return _pipeline(route.outer, route.errors(), policies, route.self_service(), ended)
 
 
-def followers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+def followers_pipeline_of(
+    route: RoutePolicies, channels: ChannelPolicies, ended: OnEnd
+) -> Pipeline:
     """Return the pipeline of requests that follow a channel of a route."""
     policies = _present(
         route.cors(_CHANNEL_METHODS),
-        route.follower_upgrade(),
-        route.follower_authentication(),
+        channels.follower_upgrade(),
+        channels.follower_authentication(),
         route.stream_lifetime(),
-        route.follow_limits(),
+        channels.follower_limits(),
     )
-    return _pipeline(route.outer, route.errors(), policies, route.follow(), ended)
+    return _pipeline(route.outer, route.errors(), policies, channels.follow(), ended)
 
 
-def publishers_pipeline_of(route: RoutePolicies, ended: OnEnd) -> Pipeline:
+def publishers_pipeline_of(
+    route: RoutePolicies, channels: ChannelPolicies, ended: OnEnd
+) -> Pipeline:
     """Return the pipeline of requests that publish in a channel of a route."""
     policies = _present(
-        route.cors(_CHANNEL_METHODS), route.publisher_authentication(), route.publish_limits()
+        route.cors(_CHANNEL_METHODS),
+        channels.publisher_authentication(),
+        channels.publisher_limits(),
     )
-    return _pipeline(route.outer, route.errors(), policies, route.publish(), ended)
+    return _pipeline(route.outer, route.errors(), policies, channels.publish(), ended)
 
 
 def refusals_pipeline_of(route: RoutePolicies, allowed: str, ended: OnEnd) -> Pipeline:

@@ -13,22 +13,17 @@ from gateway.dialects import DIALECTS
 from gateway.heartbeat import Heartbeats
 from gateway.hooks.answers import AnswerHooks
 from gateway.hooks.guarded import GuardedHook
-from gateway.limiting.accounts import Accounts
-from gateway.limiting.keys import model_key
-from gateway.limiting.own_rules import OwnRules
 from gateway.middleware.access_log import AccessLog
 from gateway.middleware.admission import Admission
 from gateway.middleware.audit_prompts import AuditPrompts, CaptureAnswers, CaptureRequests
 from gateway.middleware.auth import Authenticate, IssueTicket
 from gateway.middleware.cache import CacheAnswers
-from gateway.middleware.channels import ChannelOptions, FollowChannel, PublishEvents
 from gateway.middleware.compress import Compress
 from gateway.middleware.cors import Cors
 from gateway.middleware.early_head import Early
 from gateway.middleware.errors import ErrorMapping
 from gateway.middleware.fallbacks import Fallbacks
 from gateway.middleware.hooks import JudgeRequests
-from gateway.middleware.limits import FirstLimits, HeadLimits, RequestLimits
 from gateway.middleware.metrics import Counting
 from gateway.middleware.mirror import MirrorRequests
 from gateway.middleware.model_rules import ApplyModelRules
@@ -36,7 +31,6 @@ from gateway.middleware.plugin import Plugin
 from gateway.middleware.publish_answer import PublishAnswer
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.resume import Resume
-from gateway.middleware.self_service import SelfService, SelfServiceOptions
 from gateway.middleware.served import CostInUsage, ServedHeaders, UsageHeaders
 from gateway.middleware.stream_lifetime import StreamLifetime
 from gateway.middleware.tracing import Tracing
@@ -47,7 +41,6 @@ from gateway.proxy.event_batch import BatchOptions
 from gateway.proxy.forward import Forward, ForwardOptions
 from gateway.proxy.relay import RelayOptions
 from gateway.request_body.reader import BodyReader
-from gateway.routing.model_access import ServedModel
 from gateway.routing.model_listing import ModelListing
 from gateway.routing.resolve import Resolve, ResolveOptions
 from gateway.routing.table import METHODS
@@ -55,7 +48,8 @@ from gateway.sse import is_event_stream
 from gateway.wiring import websocket
 from gateway.wiring.bridge import bridged
 from gateway.wiring.cache import cache_answers
-from gateway.wiring.channels import channel_options, sockets
+from gateway.wiring.channel_policies import ChannelPolicies
+from gateway.wiring.channels import channel_options
 from gateway.wiring.mirror import mirror
 from gateway.wiring.model_entries import model_entries
 from gateway.wiring.parts import Named, Parts, TelemetrySinks
@@ -63,6 +57,8 @@ from gateway.wiring.prices import prices
 from gateway.wiring.prompt_audit import record_options, record_price
 from gateway.wiring.resume import resume_options
 from gateway.wiring.route_dialect import route_dialect, route_named
+from gateway.wiring.route_limits import RouteLimits, forwards
+from gateway.wiring.self_service import self_service
 from gateway.wiring.targets import Targets, has_rules
 
 
@@ -108,7 +104,6 @@ class RoutePolicies:
         """`named` are the rules of every limit in the configuration."""
         self._config = config
         self._route = route
-        self._named = named
         self._parts = parts
         self._served = served_models(config, route)
         self.outer = OuterPolicies(config, parts.sinks, route)
@@ -122,12 +117,11 @@ class RoutePolicies:
         self._heartbeats = None if route.heartbeat is None else Heartbeats(route.heartbeat)
         self._preface = b"" if route.retry is None else sse.retry(round(route.retry * 1000))
         self._batch = None if route.batch is None else _batch_options(route.batch)
-        self._forwards = route.issues is None and route.bridge is None
+        self._forwards = forwards(route)
         self._checks = self._forwards and route.check_requests
-        self._limits = self._made_limits()
-        self._head_limits = None if self._limits is None else HeadLimits(self._limits, self._reader)
+        self.limits = RouteLimits(config, route, named, parts, self.dialect, self._reader)
         self._resume = self._made_resume()
-        self._channels = self._made_channels()
+        self.channels = self._made_channels()
 
     def errors(self) -> ErrorMapping:
         """Error mapping."""
@@ -153,32 +147,14 @@ class RoutePolicies:
         """Check of WebSocket handshakes."""
         return None if self._sockets is None else websocket.upgrade(self._sockets)
 
-    def authentication(self) -> Authenticate | None:
-        """Authentication, and the scopes that the route requires."""
-        return self._authentication()
-
-    def _authentication(self, scopes: Sequence[str] = ()) -> Authenticate | None:
+    def authentication(self, scopes: Sequence[str] = ()) -> Authenticate | None:
+        """Authentication, and the scopes that the route requires. `scopes` are required, too."""
         route = self._route
         if route.auth == "anonymous":
             return None
         providers = [self._parts.providers[name] for name in route.auth]
         scopes = (*route.scopes, *scopes)
         return Authenticate(providers, scopes, ends_streams=route.end_on_expiry)
-
-    def follower_upgrade(self) -> Upgrade:
-        """Check of WebSocket handshakes of a channel's followers."""
-        return websocket.upgrade(sockets(self._route))
-
-    def follower_authentication(self) -> Authenticate | None:
-        """Authentication of a channel's followers, and the scopes that they need."""
-        settings = self._route.channels
-        assert settings is not None
-        return None if settings.public else self._authentication(settings.follow)
-
-    def publisher_authentication(self) -> Authenticate | None:
-        """Authentication of a channel's publishers, and the scopes that they need."""
-        assert self._route.channels is not None
-        return self._authentication(self._route.channels.publish)
 
     def stream_lifetime(self) -> StreamLifetime | None:
         """Longest duration of streams."""
@@ -209,96 +185,17 @@ class RoutePolicies:
         """Streams that can be resumed."""
         return self._resume
 
-    @property
-    def limits_need_body(self) -> bool:
-        """True if a limit of the route, or one that a principal may have, depends on the body."""
-        route = self._route
-        names = route.limits if route.auth == "anonymous" else self._named
-        return self._forwards and any(
-            rule.needs_model for name in names for rule in self._named[name]
-        )
-
-    @property
-    def _has_holders(self) -> bool:
-        """True if callers may have limits that are set at run time: those of API keys, or of teams
-        and users.
-        """
-        route = self._route
-        if route.auth == "anonymous" or not self._forwards:
-            return False
-        return any(_has_holders(self._config.auth[name]) for name in route.auth)
-
-    def first_limits(self) -> FirstLimits | None:
-        """First half of the limits, on a route where only limits that are set at run time may need
-        the body.
-        """
-        if self._limits is None or self.limits_need_body or not self._has_holders:
+    def publish_answer(self) -> PublishAnswer | None:
+        """Publication of streamed answers in a channel."""
+        if self.channels is None or not self._forwards:
             return None
-        return FirstLimits(self._limits)
-
-    def head_limits(self) -> HeadLimits | None:
-        """First half of the limits: those that need no body."""
-        return self._head_limits
-
-    def limits(self) -> RequestLimits | None:
-        """Limits, or what the first half left of them."""
-        return self._limits
-
-    def follow_limits(self) -> RequestLimits | None:
-        """Limits of a channel's followers."""
-        settings = self._route.channels
-        return None if settings is None else self._limits_of(settings.follow_limits)
-
-    def publish_limits(self) -> RequestLimits | None:
-        """Limits of requests that publish in a channel."""
-        settings = self._route.channels
-        return None if settings is None else self._limits_of(settings.publish_limits)
+        return self.channels.publish_answer()
 
     def self_service(self) -> Handler:
         """Return what answers callers about themselves."""
-        config, route, parts = self._config, self._route, self._parts
-        own = [rule for name in route.limits for rule in self._named[name]]
-        keys_in_store = frozenset(
-            name
-            for name, one in config.auth.items()
-            if isinstance(one, models.ApiKeyProviderSettings) and one.file is None
+        return self_service(
+            self._config, self._route, self._parts, self.limits, self._served, self._reader
         )
-        return SelfService(
-            SelfServiceOptions(
-                self_service_path(route),
-                [ServedModel(name, frozenset(config.models[name].scopes)) for name in self._served],
-                Accounts(
-                    own,
-                    self._named,
-                    lambda rule: model_key not in rule.key,
-                    parts.own_rules if self._has_holders else None,
-                ),
-                parts.store,
-                parts.records,
-                keys_in_store,
-                self._reader,
-                parts.usage,
-                route.name,
-                next((name for name in route.auth if name in keys_in_store), None),
-            )
-        )
-
-    def publish_answer(self) -> PublishAnswer | None:
-        """Publication of streamed answers in a channel."""
-        settings = self._route.channels
-        if settings is None or self._channels is None or not self._forwards:
-            return None
-        return PublishAnswer(self._channels, self._parts.channels, settings.publish)
-
-    def follow(self) -> Handler:
-        """Return what serves the followers of channels."""
-        assert self._channels is not None
-        return FollowChannel(self._channels, self._parts.channels)
-
-    def publish(self) -> Handler:
-        """Return what publishes in channels."""
-        assert self._channels is not None
-        return PublishEvents(self._channels, self._parts.channels)
 
     def plugins(self) -> Sequence[Plugin]:
         """Plug-ins, in the order of the configuration."""
@@ -332,9 +229,7 @@ class RoutePolicies:
                 ),
                 reader=self._reader,
                 reads_usage=_reads_usage(config.telemetry) or route.audit_prompts is not None,
-                metered=any(
-                    rule.needs_model for name in route.limits for rule in self._named[name]
-                ),
+                metered=self.limits.count_models,
             )
         )
 
@@ -395,7 +290,7 @@ class RoutePolicies:
             self.dialect,
             self._preface,
             cache,
-            self._limits,
+            self.limits.all,
             self._parts.discovered,
         )
 
@@ -447,48 +342,11 @@ class RoutePolicies:
         has_some = any(hook.judges_answers for hook in judging)
         return AnswerHooks(judging, self._parts.offload) if has_some else None
 
-    def _made_limits(self) -> RequestLimits | None:
-        named = self._named
-        # An authenticated principal may have limits of its own.
-        may_have_own = named and self._route.auth != "anonymous"
-        return self._limits_of(
-            self._route.limits,
-            named if may_have_own else {},
-            self._parts.own_rules if self._has_holders else None,
-        )
-
-    def _limits_of(
-        self, names: Sequence[str], named: Named | None = None, own_rules: OwnRules | None = None
-    ) -> RequestLimits | None:
-        """Return the limits of these names; None if there are none. `named` are those that a
-        principal may have of its own, and `own_rules` makes those that it has since run time.
-        """
-        config, route, parts = self._config, self._route, self._parts
-        own = [rule for name in names for rule in self._named[name]]
-        if not own and not named and own_rules is None:
-            return None
-        return RequestLimits(
-            own,
-            named or {},
-            parts.store,
-            parts.leases,
-            parts.limit_activity,
-            show=route.limit_headers,
-            asks_usage=DIALECTS[self.dialect].asks_for_usage,
-            most={
-                name: model.max_output_tokens
-                for name, model in config.models.items()
-                if model.max_output_tokens is not None
-            },
-            own=own_rules,
-            soft=None if own_rules is None else parts.soft_limits,
-        )
-
-    def _made_channels(self) -> ChannelOptions | None:
+    def _made_channels(self) -> ChannelPolicies | None:
         route, parts = self._route, self._parts
         if route.channels is None:
             return None
-        return channel_options(
+        options = channel_options(
             self._config,
             route,
             route.channels,
@@ -497,6 +355,9 @@ class RoutePolicies:
             parts.offload,
             self._heartbeats,
             self._preface,
+        )
+        return ChannelPolicies(
+            route, route.channels, options, parts.channels, self.limits, self.authentication
         )
 
     def _made_resume(self) -> Resume | None:
@@ -507,22 +368,8 @@ class RoutePolicies:
         options = replace(
             options, heartbeats=self._heartbeats, preface=self._preface, batch=self._batch
         )
-        limits = [] if self._head_limits is None else [self._head_limits]
+        limits = [] if self.limits.head is None else [self.limits.head]
         return Resume(options, self._parts.streams, limits)
-
-
-def _has_holders(provider: models.Provider) -> bool:
-    """Tell whether the callers of a provider may have allowances. A ticket has those of the caller
-    that it was issued to.
-    """
-    if isinstance(provider, models.JwtProviderSettings):
-        return provider.claims.team is not None
-    return isinstance(provider, models.ApiKeyProviderSettings | models.TicketProviderSettings)
-
-
-def self_service_path(route: models.Route) -> str:
-    """Return the path of a route's self-service."""
-    return route.path.removesuffix("/") + "/me"
 
 
 def _batch_options(batch: models.BatchSettings) -> BatchOptions:

@@ -9,6 +9,7 @@ from gateway.config import Config, models
 from gateway.pipeline import Handler, OnEnd
 from gateway.routing.table import RouteEntry, RouteTable
 from gateway.wiring import websocket
+from gateway.wiring.channel_policies import ChannelPolicies
 from gateway.wiring.channels import channels_path
 from gateway.wiring.limits import rules
 from gateway.wiring.parts import Parts
@@ -21,8 +22,9 @@ from gateway.wiring.pipelines import (
     self_service_pipeline_of,
     streams_pipeline_of,
 )
-from gateway.wiring.policies import RoutePolicies, self_service_path
+from gateway.wiring.policies import RoutePolicies
 from gateway.wiring.resume import streams_path
+from gateway.wiring.self_service import self_service_path
 
 _PAGES = {script.NAME: "the client for pages", playground.NAME: "a page for callers"}
 
@@ -52,8 +54,8 @@ def routes(config: Config, parts: Parts, ended: OnEnd) -> list[RouteEntry]:
             handler = account.AccountPage(page)
             entry = _page(route.name, page, handler, config, parts, ended)
             entries.append(replace(entry, hosts=frozenset(route.hosts)))
-        if route.channels is not None:
-            entries += _channel_entries(route, route.channels, policies, ended)
+        if policies.channels is not None:
+            entries += _channel_entries(route, policies, policies.channels, ended)
             if route.upstream is None and not route.models:
                 continue
         entries.append(
@@ -87,7 +89,7 @@ def _self_service_entries(
 
 
 def _channel_entries(
-    route: models.Route, settings: models.ChannelSettings, policies: RoutePolicies, ended: OnEnd
+    route: models.Route, policies: RoutePolicies, channels: ChannelPolicies, ended: OnEnd
 ) -> list[RouteEntry]:
     """Return the entries of a route's channels: one for followers, one for publishers."""
     follow = RouteEntry(
@@ -95,16 +97,16 @@ def _channel_entries(
         path=channels_path(route),
         methods=frozenset({"GET"} if route.cors is None else {"GET", "OPTIONS"}),
         hosts=frozenset(route.hosts),
-        pipeline=followers_pipeline_of(policies, ended),
+        pipeline=followers_pipeline_of(policies, channels, ended),
         dialect=policies.dialect,
         upgrades=True,
     )
-    allowed = "GET, POST" if settings.publish else "GET"
+    allowed = "GET, POST" if channels.publishes else "GET"
     pipeline = refusals_pipeline_of(policies, allowed, ended)
     others = replace(follow, methods=frozenset(), pipeline=pipeline, upgrades=False)
-    if not settings.publish:
+    if not channels.publishes:
         return [follow, others]
-    pipeline = publishers_pipeline_of(policies, ended)
+    pipeline = publishers_pipeline_of(policies, channels, ended)
     return [follow, replace(others, methods=frozenset({"POST"}), pipeline=pipeline), others]
 
 
