@@ -114,7 +114,6 @@ ELSEWHERE = {
     "wiring/policies.py": "wire/test_routing.py",
     "wiring/channel_policies.py": "channels/test_channels.py",
     "wiring/route_limits.py": "wire/test_limits.py",
-    "wiring/self_service.py": "wire/test_self_service.py",
     "wiring/route_dialect.py": "wire/test_routing.py",
     "wiring/routes.py": "wire/test_routing.py",
     "wiring/targets.py": "wire/test_model_routing.py",
