@@ -118,6 +118,9 @@ ELSEWHERE = {
     "wiring/routes.py": "wire/test_routing.py",
     "wiring/targets.py": "wire/test_model_routing.py",
     "wiring/upstreams.py": "wire/test_upstream_connect.py",
+    "telemetry/traces/answer_messages.py": "telemetry/traces/test_content.py",
+    "telemetry/traces/message_parts.py": "telemetry/traces/test_content.py",
+    "telemetry/traces/prompt_messages.py": "telemetry/traces/test_content.py",
     # Values that their users' tests are made of.
     "config/models/egress.py": "wire/test_egress.py",
     "wiring/alerts.py": "cli/test_alerts.py",
