@@ -8,21 +8,25 @@ corrections are executed although the store is slow, and what it grants too late
 
 A call that failed may nevertheless have been executed, or may still be. Its slots are therefore
 released after the next call that succeeds, and its corrections are dropped: a second execution
-would count them twice. Demands that are posted while calls fail are not sent. Their releases and
-corrections are kept for the next call that succeeds; renewals are dropped.
+would count them twice. If it surely changed nothing, they are kept. Demands that are posted while
+calls fail are not sent. Their releases and corrections are kept for the next call that succeeds;
+renewals are dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from gateway.limiting.demand import Demand, Kind, LimitVerdict
-from gateway.store.records import StoreUnavailable
+from gateway.store.records import StoreUnavailable, StoreUntouched
 
 Batch = Sequence[Sequence[Demand]]
 Send = Callable[[Batch], Awaitable[Sequence[LimitVerdict]]]
-"""Decide on several requests in one call. Raise StoreUnavailable."""
+"""Decide on several requests in one call. The awaitable raises StoreUnavailable. A future costs no
+task.
+"""
 SendNow = Callable[[Batch], Sequence[LimitVerdict] | None]
 """Decide on several requests without waiting. Return None if that is not possible at the moment;
 then nothing was decided.
@@ -54,7 +58,7 @@ class Batcher:
         self._patience_s = patience_s
         self._waiting: list[Waiting] = []
         self._scheduled = False
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Future[Sequence[LimitVerdict]]] = set()
         self._failing = False
         self._owed: dict[tuple[Kind, str, str], Demand] = {}
 
@@ -106,28 +110,34 @@ class Batcher:
                 if verdicts is not None:
                     self._succeeded(batch, verdicts)
                     continue
-            task = asyncio.create_task(self._call(batch))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
-
-    async def _call(self, batch: Sequence[Waiting]) -> None:
-        late = None
-        if self._patience_s is not None and any(future is not None for _, future in batch):
-            late = asyncio.get_running_loop().call_later(
-                self._patience_s - _LAST_LOOK_S, self._look_once_more, batch
+            call = asyncio.ensure_future(  # noqa: RUF006 - it is kept in `_calls`
+                self._send([demands for demands, _ in batch])
             )
-        try:
-            verdicts = await self._send([demands for demands, _ in batch])
-        except StoreUnavailable as exc:
-            self._failing = True
-            for demands, _ in batch:
-                self._owe(demands, correct=False)
-            self._give_up(batch, exc)
-        else:
-            self._succeeded(batch, verdicts)
-        finally:
-            if late is not None:
-                late.cancel()
+            self._calls.add(call)
+            late = None
+            if self._patience_s is not None and any(future is not None for _, future in batch):
+                late = asyncio.get_running_loop().call_later(
+                    self._patience_s - _LAST_LOOK_S, self._look_once_more, batch
+                )
+            call.add_done_callback(partial(self._ended, batch, late))
+
+    def _ended(
+        self,
+        batch: Sequence[Waiting],
+        late: asyncio.TimerHandle | None,
+        call: asyncio.Future[Sequence[LimitVerdict]],
+    ) -> None:
+        self._calls.discard(call)
+        if late is not None:
+            late.cancel()
+        failure = call.exception()
+        if failure is None:
+            self._succeeded(batch, call.result())
+            return
+        self._failing = True
+        for demands, _ in batch:
+            self._owe(demands, correct=isinstance(failure, StoreUntouched))
+        self._give_up(batch, failure)
 
     def _look_once_more(self, batch: Sequence[Waiting]) -> None:
         """Give up decisions after the sockets were checked once more: the reply may have arrived
@@ -136,7 +146,7 @@ class Batcher:
         late = StoreUnavailable(f"TimeoutError: no decision in {self._patience_s} s")
         asyncio.get_running_loop().call_later(_LAST_LOOK_S, self._give_up, batch, late)
 
-    def _give_up(self, batch: Sequence[Waiting], why: StoreUnavailable) -> None:
+    def _give_up(self, batch: Sequence[Waiting], why: BaseException) -> None:
         """Let the requests of a call go on without its decisions."""
         for _, future in batch:
             if future is not None and not future.done():

@@ -17,6 +17,10 @@ class StoreUnavailable(Exception):
     """The store did not answer in time. The message gives the reason, for the log."""
 
 
+class StoreUntouched(StoreUnavailable):
+    """The same, of a call that surely changed nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """Records of one kind that were put since an earlier mark."""

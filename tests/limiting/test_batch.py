@@ -10,7 +10,7 @@ import pytest
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Kind, LimitVerdict
-from gateway.store.records import StoreUnavailable
+from gateway.store.records import StoreUnavailable, StoreUntouched
 
 LEASE = Demand(Kind.LEASE, "c", size=1.0, ttl_s=60.0, holder="one")
 RELEASE = Demand(Kind.RELEASE, "c", holder="two")
@@ -23,12 +23,13 @@ class Wire:
 
     def __init__(self) -> None:
         self.failing = False
+        self.failure: Exception = StoreUnavailable("timed out")
         self.calls: list[list[list[Demand]]] = []
 
     async def send(self, batch: Batch) -> Sequence[LimitVerdict]:
         self.calls.append([list(demands) for demands in batch])
         if self.failing:
-            raise StoreUnavailable("timed out")
+            raise self.failure
         return [LimitVerdict(()) for _ in batch]
 
 
@@ -93,6 +94,27 @@ async def test_corrections_of_an_outage_are_summed_up_and_sent_once_it_is_over(
         [ADJUST.again(Kind.ADJUST, -3.0)],
         [TAKE.again(Kind.CORRECT, -1.0)],
     ]
+
+
+async def test_corrections_of_a_call_that_surely_changed_nothing_are_sent_again(
+    wire: Wire, batcher: Batcher
+) -> None:
+    wire.failing, wire.failure = True, StoreUntouched("refused")
+    batcher.post([ADJUST])
+    with pytest.raises(StoreUnavailable):
+        await batcher.decide([TAKE])
+    wire.failing = False
+    await batcher.decide([TAKE])
+    await batcher.close()
+    assert wire.calls[-1] == [[ADJUST]]
+
+
+async def test_an_unforeseen_failure_of_a_call_is_raised_to_those_who_wait(
+    wire: Wire, batcher: Batcher
+) -> None:
+    wire.failing, wire.failure = True, ValueError("broken")
+    with pytest.raises(ValueError, match="broken"):
+        await batcher.decide([TAKE])
 
 
 async def test_what_is_granted_to_nobody_is_given_back(wire: Wire, batcher: Batcher) -> None:

@@ -124,6 +124,7 @@ async def test_a_bucket_admits_its_burst_and_says_what_is_left(store: Store) -> 
 
 async def test_a_bucket_refills(store: Store) -> None:
     fast = take("k", size=1.0, per_s=50.0)
+    await store.decide([take("first")])  # connects
     assert (await store.decide([fast])).admitted
     refused = await store.decide([fast])
     assert not refused.admitted

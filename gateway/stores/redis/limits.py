@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
-from redis.exceptions import NoScriptError
 
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, Level, LimitVerdict
+from gateway.store.records import StoreUnavailable, StoreUntouched
 from gateway.stores.redis.client import PREFIX, answering_within, connect, disconnect
+from gateway.stores.redis.pipe import Pipe, packed
 
 TIMEOUT_S = 0.04
 _LATE_S = 2.0
 """Time for which a call goes on after its decisions were given up."""
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
+_DIGEST = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Call of the script."""
+
+    batch: Batch
+    keys: list[bytes]
+    asked: bytes
+    answer: asyncio.Future[Sequence[LimitVerdict]]
+
+    def answered(self, said: list[int]) -> None:
+        """Give the reply to whoever waits for it."""
+        if not self.answer.done():
+            self.answer.set_result(_verdicts(said, self.batch))
+
+    def failed(self, why: StoreUnavailable) -> None:
+        """Fail, unless nobody waits any more."""
+        if not self.answer.done():
+            self.answer.set_exception(why)
 
 
 class RedisLimits:
     """Exact limits for all gateways that share a Redis."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`timeout_s` is the time that a decision waits. Raise ValueError if the URL is not
-        usable.
+        """`timeout_s` is the time that a decision waits. Raise ValueError or ConfigurationError if
+        the URL is not usable.
         """
         self._timeout_s = timeout_s + _LATE_S
         self._client: Any = connect(url, self._timeout_s)
-        self._digest: str | None = None
+        self._pipe: Pipe | None = None
+        self._opening = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._batcher = Batcher(self.send, patience_s=timeout_s)
 
     def decide_now(self, demands: Sequence[Demand]) -> None:
@@ -42,11 +70,15 @@ class RedisLimits:
 
     async def close(self) -> None:
         await self._batcher.close()
+        if self._pipe is not None:
+            self._pipe.close()
         await disconnect(self._client)
 
-    async def send(self, batch: Batch) -> Sequence[LimitVerdict]:
-        """Decide a batch in one call, without waiting for others. Raise StoreUnavailable."""
-        keys = [PREFIX + demand.key for demands in batch for demand in demands]
+    def send(self, batch: Batch) -> asyncio.Future[Sequence[LimitVerdict]]:
+        """Decide a batch in one call, without waiting for others. The result raises
+        StoreUnavailable.
+        """
+        keys = [(PREFIX + demand.key).encode() for demands in batch for demand in demands]
         # One JSON argument costs a fifth of a thousand arguments.
         asked = orjson.dumps(
             [
@@ -57,20 +89,55 @@ class RedisLimits:
                 for demands in batch
             ]
         )
-        async with answering_within(self._timeout_s):
-            said = await self._evaluate(keys, asked)
-        return _verdicts(said, batch)
+        call = _Call(batch, keys, asked, asyncio.get_running_loop().create_future())
+        if self._pipe is not None and self._pipe.is_open:
+            self._send(self._pipe, call)
+        else:
+            self._start(self._send_anew(call))
+        return call.answer
 
-    async def _evaluate(self, keys: list[str], asked: bytes) -> list[int]:
-        if self._digest is not None:
-            try:
-                known: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)
-                return known
-            except NoScriptError:  # Redis was replaced or flushed
-                pass
-        self._digest = await self._client.script_load(_SCRIPT)
-        loaded: list[int] = await self._client.evalsha(self._digest, len(keys), *keys, asked)
-        return loaded
+    def _send(self, pipe: Pipe, call: _Call) -> None:
+        count = str(len(call.keys)).encode()
+        command = packed(b"EVALSHA", _DIGEST, count, *call.keys, call.asked)
+        pipe.call(command, partial(self._replied, call))
+
+    def _replied(self, call: _Call, reply: object) -> None:
+        if isinstance(reply, list):
+            call.answered(reply)
+        elif isinstance(reply, StoreUnavailable):
+            call.failed(reply)
+        else:  # an error: the script is not known any more, or the keys are on another server now
+            self._start(self._send_by_client(call))
+
+    async def _send_anew(self, call: _Call) -> None:
+        """Connect, and send a call."""
+        try:
+            async with answering_within(self._timeout_s), self._opening:
+                if self._pipe is None or not self._pipe.is_open:
+                    self._pipe = await Pipe.open(self._client, self._timeout_s)
+                    self._pipe.call(packed(b"SCRIPT", b"LOAD", _SCRIPT), lambda reply: None)
+            self._send(self._pipe, call)
+        except StoreUnavailable as exc:
+            call.failed(StoreUntouched(str(exc)))
+
+    async def _send_by_client(self, call: _Call) -> None:
+        """Make a call through redis-py, which follows a Cluster and a Sentinel to another server.
+        The next call connects anew.
+        """
+        if self._pipe is not None:
+            self._pipe.retire()
+        try:
+            async with answering_within(self._timeout_s):
+                digest = await self._client.script_load(_SCRIPT)
+                arguments = (*call.keys, call.asked)
+                call.answered(await self._client.evalsha(digest, len(call.keys), *arguments))
+        except StoreUnavailable as exc:
+            call.failed(exc)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _verdicts(said: list[int], batch: Batch) -> list[LimitVerdict]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from gateway.limiting.batch import Batch, Batcher
 from gateway.limiting.demand import Demand, LimitVerdict
 from gateway.limiting.gcra import decide
-from gateway.store.records import StoreUnavailable
+from gateway.store.records import StoreUntouched
 from gateway.store.sqlite_file import open_private, prepare
 
 TIMEOUT_S = 0.04
@@ -65,16 +65,16 @@ class SqliteLimits:
         self._db.close()
 
     async def _send(self, batch: Batch) -> Sequence[LimitVerdict]:
-        """Decide as soon as no other process holds the lock. Raise StoreUnavailable."""
+        """Decide as soon as no other process holds the lock. Raise StoreUntouched."""
         give_up_at = time.monotonic() + self._timeout_s
         while True:
             try:
                 return self._transact(batch)
             except sqlite3.OperationalError as exc:
                 if "locked" not in str(exc) or time.monotonic() >= give_up_at:
-                    raise StoreUnavailable(f"SQLite: {exc}") from exc
+                    raise StoreUntouched(f"SQLite: {exc}") from exc
             except sqlite3.Error as exc:
-                raise StoreUnavailable(f"SQLite: {exc}") from exc
+                raise StoreUntouched(f"SQLite: {exc}") from exc
             await asyncio.sleep(_RETRY_S)
 
     def _send_now(self, batch: Batch) -> Sequence[LimitVerdict] | None:

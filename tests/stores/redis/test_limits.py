@@ -228,6 +228,22 @@ async def test_a_correction_during_an_outage_is_made_after_it(start_redis: Start
         assert (await store.decide([take("k", amount=0.0)])).levels[0].remaining == 960
 
 
+async def test_a_correction_that_finds_redis_stopped_is_made_after_its_start(
+    start_redis: StartRedis,
+) -> None:
+    redis = await start_redis()
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
+        await store.decide([take("k")])
+        await redis.stop()
+        store.post([take("k").again(Kind.ADJUST, 40.0)])
+        with pytest.raises(StoreUnavailable):
+            await store.decide([take("other")])
+        await redis.start()  # it has forgotten all
+        await decided(store, [take("other")])
+    async with closing(RedisLimits(redis.url, timeout_s=PATIENCE_S)) as store:
+        assert (await store.decide([take("k", amount=0.0)])).levels[0].remaining == 960
+
+
 async def test_r2_a_redis_10_ms_away_is_still_asked(start_redis: StartRedis) -> None:
     redis = await start_redis()
     async with SlowLink(redis) as link, closing(RedisLimits(link.url)) as store:
@@ -250,7 +266,7 @@ async def test_r6_a_cancelled_command_leaves_its_answer_to_nobody(
         await store.decide([take("first")])
         for n in range(count):
             redis.signal(signal.SIGSTOP)  # its answer cannot come before it is cancelled
-            left = asyncio.create_task(store.send([[take("left", 1e6)]]))
+            left = asyncio.ensure_future(store.send([[take("left", 1e6)]]))
             for _ in range(dice.randrange(4, 12)):  # sent by then
                 await asyncio.sleep(0)
             left.cancel()

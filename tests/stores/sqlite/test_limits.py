@@ -43,3 +43,18 @@ async def test_a_locked_file_is_waited_for_and_not_for_ever(tmp_path: Path) -> N
     assert (await one.decide([take("k")])).admitted
     await one.close()
     other.close()
+
+
+async def test_a_correction_that_finds_the_file_locked_is_made_later(tmp_path: Path) -> None:
+    one = SqliteLimits(tmp_path / "store.db")
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    await one.decide([spend("b", 60)])
+    other.execute("BEGIN IMMEDIATE")
+    one.post([spend("b", 60).again(Kind.CORRECT, -50.0)])
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await one.decide([take("k")])
+    other.execute("ROLLBACK")
+    await one.decide([take("k")])
+    assert (await one.decide([spend("b", 0)])).levels[0].remaining == 90
+    await one.close()
+    other.close()
