@@ -4,8 +4,10 @@ streams are not delayed.
 If many requests arrive at once, the event loop would begin all of them before it polls its sockets
 again: 200 requests delay every stream by 10 ms. With pacing, the loop polls in between. The limit
 is a time and not a number, because a request takes 25 µs to begin, or some milliseconds with a
-large body. It grows with the time that everything else takes, so that streams which keep the loop
-busy hold requests up no more than requests hold up streams.
+large body.
+
+Streams go first, but not forever: where they keep the loop busy, requests that have waited for
+`PATIENCE_S` get a share of its time.
 
 Requests that wait take turns by the client connection they came on, so that a bridge that begins
 many generations holds up its own.
@@ -19,16 +21,19 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
 TURN_S = 0.0003
-"""Time of one turn of the loop, in seconds, after which no request begins in it, if the rest of the
-turn is short.
+"""Time of one turn of the loop, in seconds, after which no request begins in it.
 
-An event waits for it and for the answers to the requests, which take as long: one event in a
-hundred for 1.1 ms while 200 streams begin, and for 0.8 ms with 0.2 ms. But a shorter time makes the
-loop poll more often, which costs each of many requests more.
+An event waits for it and for the answers to the requests, which take twice as long. A shorter time
+makes the loop poll more often, which costs each of many requests more.
 """
+PATIENCE_S = 0.5
+"""Wait of a request, in seconds, after which requests begin for longer in a turn."""
 SHARE = 0.4
-"""Time for beginnings as a share of what everything else took since those of the last turn. Without
-it, 2 000 streams that keep the loop busy would let a request begin after a second.
+"""Time for beginnings after that, as a share of what everything else took since those of the last
+turn. Without it, 4 000 streams that keep the loop busy would let a request begin after a second.
+
+From the start of a crowd on, it would be wrong: the answers to its requests count as everything
+else, too, so each turn would be longer than the one before, up to 50 ms.
 """
 LONGEST_S = 0.01
 """Longest time for beginnings in one turn, in seconds."""
@@ -47,8 +52,12 @@ class Turns:
         """Time after which no request begins in this turn, if one has begun in it."""
         self._paused_at = 0.0
         """Time at which requests began to wait for the next turn."""
-        self._waiting: OrderedDict[Hashable, deque[Callable[[], None]]] = OrderedDict()
-        """Requests that wait, by the connection they came on. The first one is next."""
+        self._waiting: OrderedDict[Hashable, deque[tuple[Callable[[], None], float]]] = (
+            OrderedDict()
+        )
+        """Requests that wait, each with the time at which it arrived, by the connection they came
+        on. The first one is next.
+        """
         self._scheduled = False
 
     @property
@@ -68,7 +77,7 @@ class Turns:
         elif self._waiting or now >= self._until:
             if not self._waiting:
                 self._paused_at = now
-            self._waiting.setdefault(owner, deque()).append(begin)
+            self._waiting.setdefault(owner, deque()).append((begin, now))
             return
         begin()
 
@@ -80,11 +89,14 @@ class Turns:
         self._loop.call_soon(self._next_turn)
         clock = self._clock
         now = clock()
-        others_s = now - self._paused_at
-        self._until = until = now + min(max(TURN_S, SHARE * others_s), LONGEST_S)
+        time_s = TURN_S
+        _, arrived = next(iter(waiting.values()))[0]
+        if now - arrived > PATIENCE_S:
+            time_s = min(max(TURN_S, SHARE * (now - self._paused_at)), LONGEST_S)
+        self._until = until = now + time_s
         while True:  # one begins in any case
             owner, begins = waiting.popitem(last=False)
-            begin = begins.popleft()
+            begin, _ = begins.popleft()
             if begins:
                 waiting[owner] = begins  # behind the others
             begin()

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import LONGEST_S, SHARE, TURN_S, Turns
+from gateway.server.turns import LONGEST_S, PATIENCE_S, SHARE, TURN_S, Turns
 
 
 class Crowd:
@@ -68,11 +68,20 @@ async def test_other_work_of_a_turn_uses_its_time(crowd: Crowd) -> None:
     assert await crowd.begun_in_each_turn(2) == [1, 1]
 
 
-async def test_requests_begin_for_longer_if_everything_else_takes_long(crowd: Crowd) -> None:
-    for number in range(31):
-        crowd.arrives(str(number), takes_s=TURN_S)
+async def test_streams_that_take_long_go_first(crowd: Crowd) -> None:
+    for number in range(21):
+        crowd.arrives(str(number), takes_s=TURN_S / 4.5)
+    others_s = PATIENCE_S / 5
+    assert await crowd.begun_in_each_turn(21, others_s=others_s) == [5, 5, 5, 5, 1]
+
+
+async def test_requests_that_have_waited_begin_for_longer(crowd: Crowd) -> None:
     others_s = 9.5 * TURN_S / SHARE
-    assert await crowd.begun_in_each_turn(31, others_s=others_s) == [1, 10, 10, 10]
+    turns = int(PATIENCE_S / (others_s + TURN_S))
+    for number in range(1 + turns + 20):
+        crowd.arrives(str(number), takes_s=TURN_S)
+    begun = await crowd.begun_in_each_turn(1 + turns + 20, others_s=others_s)
+    assert begun == [1, *[1] * turns, 10, 10]
 
 
 async def test_streams_never_wait_long_for_requests_to_begin(crowd: Crowd) -> None:
