@@ -38,12 +38,12 @@ def http_head(
         line = b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("latin-1", "replace"))
     end = _END if keeps_alive else _CLOSING_END
     if exchange is None:
-        return b"%b%b%b" % (line, fields, end)
+        return line + fields + end
     if exchange.decided is not None:
         fields += exchange.decided.header_lines()
     if exchange.response_headers:
         fields += lines(exchange.response_headers)
-    return b"%b%b%b%b" % (line, fields, exchange.id_line, end)
+    return b"".join((line, fields, exchange.id_line, end))
 
 
 def fields_of_exchange(exchange: Exchange) -> list[tuple[str, str]]:

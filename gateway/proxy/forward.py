@@ -200,8 +200,8 @@ class Forward:
         if response.head.located:
             exposure = _exposure(request, target, self._options.sending.strip)
             # A copy, because equal heads share one object.
-            response.head = copy(response.head)
-            response.head.fields = rewrite(response.head.fields, LOCATIONS, exposure)
+            response.head = head = copy(response.head)
+            head.fields, head.rendered = rewrite(head.fields, LOCATIONS, exposure), {}
         continuation = self._continuation(request, judgement) if target.continues else None
         return RelayedResponse(response, request.exchange, self._options.relay, continuation)
 

@@ -33,6 +33,7 @@ from gateway.response_head import (
 )
 from gateway.response_writer import BodyEncoder, ResponseWriter
 from gateway.sse import is_event_stream
+from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import UNREAD_CAP_BYTES, UpstreamResponse
 from gateway.usage import Usage
 
@@ -62,7 +63,6 @@ class RelayedResponse(ClientResponse):
         "_continuation",
         "_encoder",
         "_exchange",
-        "_look",
         "_options",
         "_response_body",
         "_stream",
@@ -97,7 +97,6 @@ class RelayedResponse(ClientResponse):
         """Events that wait to be written together, on a route that gathers them."""
         self._encoder: BodyEncoder | None = None
         self._response_body: ResponseBody | None = None
-        self._look: Callable[[bytes], bytes] | None = None
         self.error: GatewayError | None = None
         """Error that broke off the body, if any."""
         self._continuation = continuation
@@ -107,19 +106,21 @@ class RelayedResponse(ClientResponse):
             or head.status >= 400
             or (trace is not None and trace.sampled)
         ):  # otherwise nothing but the tap inspects the body, and most bodies are whole at `start`
-            self._look = self.body.look
+            self._open_body()
+
+    def _open_body(self) -> ResponseBody:
+        """Return the body, as something inspects it."""
+        self._response_body = body = ResponseBody(
+            self._upstream, self._exchange, self._options.dialect, self._continuation
+        )
+        return body
 
     @property
     def body(self) -> ResponseBody:
         """Body to send to the client. A caller that takes it must not send this response as
         well.
         """
-        body = self._response_body
-        if body is None:
-            body = self._response_body = ResponseBody(
-                self._upstream, self._exchange, self._options.dialect, self._continuation
-            )
-        return body
+        return self._response_body or self._open_body()
 
     @property
     def is_event_stream(self) -> bool:
@@ -187,7 +188,6 @@ class RelayedResponse(ClientResponse):
     def tee(self, receive: Callable[[bytes], None]) -> None:
         """Pass the body to `receive` as well, as the client gets it."""
         self.body.tee(receive)
-        self._look = self.body.look
 
     @property
     def may_be_continued(self) -> bool:
@@ -224,13 +224,13 @@ class RelayedResponse(ClientResponse):
         chunked = not sends_head or (
             has_body and (head.content_length is None or encoder is not None)
         )
-        complete = upstream.complete
+        complete, inspected = upstream.complete, self._response_body
         if complete and not chunked:
             body = b""
             if has_body:
                 body = upstream.take_unread()
-                if self._look is not None:
-                    body = self._look(body)
+                if inspected is not None and inspected.look is not None:
+                    body = inspected.look(body)
                 elif exchange.tap is not None:
                     exchange.tap.whole(head.status, head.content_type, body, encoded=head.encoded)
             if body:
@@ -244,10 +244,10 @@ class RelayedResponse(ClientResponse):
         preface, is_legible_stream = b"", self.is_legible_stream
         if is_legible_stream and options.preface and head.status == 200 and heeds_retry(request):
             preface = options.preface
-        if self._look is None and exchange.tap is not None:
-            self._look = self.body.look
+        if inspected is None and exchange.tap is not None:
+            inspected = self._open_body()
         stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
-        stream.look = self._look
+        stream.look = None if inspected is None else inspected.look
         stream.begin(
             self if sends_head else None,
             preface,
@@ -300,26 +300,20 @@ class RelayedResponse(ClientResponse):
     # Called by the writer:
 
     def http_bytes(self, *, chunked: bool) -> bytes:
-        """Return the head as bytes of HTTP/1.1."""
-        head = self._upstream.head
-        changed = self.made_headers
-        fields = (
-            (head.rendered or head.lines()) if changed is None else checked_lines(changed.items())
-        )
-        if self.made_cookies:
-            for cookie in self.made_cookies.values():
+        """Return the head as bytes of HTTP/1.1. The lines of a head that nobody changes are made
+        once.
+        """
+        head, changed = self._upstream.head, self.made_headers
+        key = chunked, self._options.hide_server
+        if changed is None and self.made_cookies is None:
+            fields = head.rendered.get(key)
+            if fields is None:
+                fields = head.rendered[key] = head.lines() + _framing(head, *key)
+        else:
+            fields = head.lines() if changed is None else checked_lines(changed.items())
+            for cookie in (self.made_cookies or {}).values():
                 fields += b"Set-Cookie: %b\r\n" % cookie.OutputString().encode("latin-1")
-        if head.server is not None and not self._options.hide_server:
-            fields += b"Server: %b\r\n" % head.server
-        if chunked:
-            # The gateway frames the body anew.
-            fields += _OF_CHUNKS
-            if head.is_event_stream and not head.cacheable:
-                fields += b"Cache-Control: no-cache\r\n"
-        elif head.is_event_stream:
-            fields += UNBUFFERED
-        elif head.accel is not None:
-            fields += b"X-Accel-Buffering: %b\r\n" % head.accel
+            fields += _framing(head, *key)
         return http_head(self.status, self.reason, fields, self.keep_alive, self._exchange)
 
     def header_fields(self) -> CIMultiDict[str]:
@@ -365,3 +359,20 @@ class RelayedResponse(ClientResponse):
         legible = not head.encoded and head.content_type.lower().startswith(dialect.stream_type)
         stream.end(dialect.error_event(error, exchange.request_id, stream.tail) if legible else b"")
         exchange.end(end_reason(error))
+
+
+def _framing(head: ResponseHead, chunked: bool, hides_server: bool) -> bytes:
+    """Return the lines for what a backend's head says of its own server and connection."""
+    lines = b""
+    if head.server is not None and not hides_server:
+        lines += b"Server: %b\r\n" % head.server
+    if chunked:
+        # The gateway frames the body anew.
+        lines += _OF_CHUNKS
+        if head.is_event_stream and not head.cacheable:
+            lines += b"Cache-Control: no-cache\r\n"
+    elif head.is_event_stream:
+        lines += UNBUFFERED
+    elif head.accel is not None:
+        lines += b"X-Accel-Buffering: %b\r\n" % head.accel
+    return lines

@@ -65,7 +65,7 @@ class CredentialMask:
         if fields == head.fields and reason == head.reason:
             return head
         head = copy(head)  # equal heads share one object
-        head.fields, head.reason, head.rendered = fields, reason, None
+        head.fields, head.reason, head.rendered = fields, reason, {}
         return head
 
     def _without_abbreviations(self, data: bytes) -> bytes:

@@ -82,8 +82,8 @@ class ResponseHead:
         """True if the body need only be counted: it has a length, and the connection stays open
         after it. Set when the parser has seen the whole head.
         """
-        self.rendered: bytes | None = None
-        """Result of `lines`, once it is there to be used again."""
+        self.rendered: dict[object, bytes] = {}
+        """Lines that whoever sends this head has made, by what else they depend on."""
         self.cacheable = False
         """True if the upstream sent Cache-Control."""
         self.encoded = False
@@ -151,13 +151,8 @@ class ResponseHead:
                 self.fields = [f for f in fields if f[0].lower() not in nominated]
 
     def lines(self) -> bytes:
-        """Return `fields` as bytes for the wire, rendered once for all responses with this head."""
-        rendered = self.rendered
-        if rendered is None:
-            rendered = b"".join([b"%b: %b\r\n" % field for field in self.fields])
-            if not self.located:  # otherwise the fields are rewritten for each response
-                self.rendered = rendered
-        return rendered
+        """Return `fields` as bytes for the wire."""
+        return b"".join([b"%b: %b\r\n" % field for field in self.fields])
 
 
 def _find(name: bytes) -> int:
