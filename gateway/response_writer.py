@@ -83,6 +83,9 @@ class ResponseWriter(Protocol):
         its last bytes, which filters held back until `data` was inspected.
         """
 
+    def stop_looking(self) -> None:
+        """Note that `look` need not see the rest of the body."""
+
     def follow(self, heartbeats: Heartbeats | None) -> None:
         """Have the client's connection tell when to pause. Call this after `begin`."""
 

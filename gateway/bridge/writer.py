@@ -79,6 +79,11 @@ class BridgeWriter:
             self.rest(rest())
             self.end()
 
+    def stop_looking(self) -> None:
+        """Pass on the rest of the body uninspected."""
+        if self._without_bom is None:
+            self.look = None
+
     def follow(self, heartbeats: Heartbeats | None) -> None:
         """Have the client's connection tell when to pause. Messages need no heartbeats: a socket
         has pings.

@@ -286,6 +286,7 @@ class HookedStream:
         if self._over:
             return
         self._stop()
+        self.response.ending = self._raw.ending
         self.response.finish(error)
 
     def _stop(self) -> None:

@@ -98,6 +98,7 @@ class _Renaming:
         rest = self._names.flush()
         if rest:
             self.response.feed(rest)
+        self.response.ending = self._raw.ending
         self.response.finish(error)
 
 

@@ -13,7 +13,7 @@ from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
 from gateway.exchange import Commit, Exchange
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
-from gateway.http.chunks import LAST_CHUNK, chunk
+from gateway.http.chunks import LAST_CHUNK, SIZE_LINES, SMALL_BYTES, chunk
 from gateway.proxy.preface import WithoutBom, without_bom
 from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events
@@ -109,6 +109,11 @@ class ClientStream(Heartbeat):
             out += self._last_chunk()
         self.transport.write(out)
 
+    def stop_looking(self) -> None:
+        """Pass on the rest of the body uninspected."""
+        if self._without_bom is None:
+            self.look = None
+
     def follow(self, heartbeats: Heartbeats | None) -> None:
         """Have the client's connection tell when to pause. Call this once the head is written."""
         self._attached = True
@@ -119,7 +124,8 @@ class ClientStream(Heartbeat):
     def close(self) -> None:
         """Stop writing: the body has ended, or the client has left."""
         self.over = True
-        self.source = None  # it refers to this object; only the garbage collector would free both
+        # They refer to this object; only the garbage collector would free all of them.
+        self.source = self.look = None
         slot = self.slot
         if slot is not None:
             slot.discard(self)  # as `stop_beating` does
@@ -140,8 +146,8 @@ class ClientStream(Heartbeat):
             return
         size = len(data)
         self.tail = data if size > 2 else (self.tail + data)[-TAIL_BYTES:]
-        if self.plain and size <= _COPY_CAP_BYTES:
-            transport.write(b"%x\r\n%b\r\n" % (size, data))
+        if self.plain and size < SMALL_BYTES:
+            transport.write(b"".join((SIZE_LINES[size], data, b"\r\n")))  # as `chunk` does
         elif self.behind:
             self._wait(data)
             return

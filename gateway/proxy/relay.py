@@ -247,7 +247,10 @@ class RelayedResponse(ClientResponse):
         if inspected is None and exchange.tap is not None:
             inspected = self._open_body()
         stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
-        stream.look = None if inspected is None else inspected.look
+        if inspected is not None:
+            stream.look = inspected.look
+            if not complete:
+                inspected.on_seen = stream.stop_looking
         stream.begin(
             self if sends_head else None,
             preface,

@@ -38,7 +38,7 @@ from gateway.usage import Usage
 _TOLD_ERROR = "backend_error"
 """Code of an error that a backend reported inside a stream with a clean end."""
 _CREDENTIAL_STATUSES = (401, 403)
-_TAIL_BYTES = 4 * 1024
+_ENDING_BYTES = 8 * 1024
 _ENDS: dict[type[GatewayError], EndReason] = {
     UpstreamIdleTimeout: EndReason.TIMEOUT,
     UpstreamTotalTimeout: EndReason.TIMEOUT,
@@ -60,7 +60,6 @@ class ResponseBody:
     """
 
     __slots__ = (
-        "_before",
         "_closely",
         "_content",
         "_continuation",
@@ -69,13 +68,13 @@ class ResponseBody:
         "_first_token",
         "_gaps",
         "_going_on",
-        "_last",
         "_paused",
         "_paused_at",
         "_refusal",
         "_tap",
         "_tee",
         "is_stream",
+        "on_seen",
         "upstream",
     )
 
@@ -108,10 +107,8 @@ class ResponseBody:
         self._first_token: FirstToken | None = None
         """Detector of the first token; None once it has arrived."""
         self._going_on: asyncio.Task[None] | None = None
-        self._before = self._last = b""
-        """Ends of the last two pieces. An error is the last event of a stream, or the last before
-        `[DONE]`.
-        """
+        self.on_seen: Callable[[], None] | None = None
+        """Called once nothing inspects the rest of a body that `look` inspected."""
         self._refusal: bytearray | None = None
         """Beginning of an error response, for the log."""
         if head.status >= 400:
@@ -252,7 +249,9 @@ class ResponseBody:
         exchange = self._exchange
         if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
             return
-        words = backend_words.stream_error(self._before + self._last, exchange.backend_url)
+        # An error is the last event of a stream, or the last before `[DONE]`.
+        ending = self.upstream.ending[-_ENDING_BYTES:]
+        words = backend_words.stream_error(ending, exchange.backend_url)
         if words is not None:
             exchange.passed_on(words, _TOLD_ERROR)
 
@@ -272,8 +271,6 @@ class ResponseBody:
         """Pass a piece of the body to everything that inspects it, and return the part to send.
         Runs for every event: an event of a traced stream with usage takes about 0.5 µs here.
         """
-        self._before = self._last
-        self._last = data if len(data) <= _TAIL_BYTES else data[-_TAIL_BYTES:]
         if self._gaps is not None:
             self._gaps.feed(perf_counter())
         if self._closely:
@@ -293,6 +290,8 @@ class ResponseBody:
             self._first_token = None
             self._exchange.first_token_at = perf_counter()
             self._closely = self._looks_closely()
+            if self.on_seen is not None and self.look is None:
+                self.on_seen()
         if self._content is not None:
             self._content.feed(data)
         if self._continuation is not None:

@@ -108,6 +108,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_reason",
         "_request_sent",
         "_response",
+        "_resumed_idle_s",
         "_spent",
         "_tls_cut",
         "_unparsed",
@@ -166,9 +167,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         of the time of a parser.
         """
         self._known: ResponseHead | None = None
-        self._left: int | None = None
+        self._left: float | None = None
         """Bytes of the body that are still to come, if they are only counted: see
-        `ResponseHead.counted`. None if a parser finds the end.
+        `ResponseHead.counted`. NEVER is their number in a tunnel. None if a parser finds the end.
         """
         self._block = b""
         """Bytes of a head that is to be remembered."""
@@ -197,7 +198,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.on_writable: Callable[[bool], None] | None = None
         self._by_lines = True
         """True if parsing may cost time per line: heads, chunked bodies and event streams."""
-        self._idle_s = 0.0
+        self._idle_s = self._resumed_idle_s = 0.0
+        """Idle timeout in seconds, now and when reading is resumed; NEVER while it is paused."""
         self._deadline = MovingDeadline(loop, self._on_deadline)
 
     # -- the request ---------------------------------------------------------------------
@@ -287,6 +289,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Pause reading. Stops the idle timeout, as the upstream does not cause the silence."""
         if not self._paused and self.transport is not None:
             self._paused = True
+            self._resumed_idle_s, self._idle_s = self._idle_s, NEVER
             self._deadline.at = NEVER
             self.transport.pause_reading()
 
@@ -294,6 +297,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Resume reading, and restart the idle timeout."""
         if self._paused and self.transport is not None:
             self._paused = False
+            self._idle_s = self._resumed_idle_s
             self._deadline.move(self._loop.time() + self._idle_s)
             if self._unparsed:
                 self._parse_later()
@@ -350,9 +354,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             else:
                 self._recognise(data)
             return
-        if response.tunnel is not None:
-            response.feed(bytes(data))
-            return
         if self._left is not None:
             self._count(response, data, self._left)
         else:
@@ -360,24 +361,26 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
                 self._stopped(exc)
-            parts = self._parts
-            if parts:
+            if self._parts:
                 self._idle_bytes = 0
-                body = parts[0] if len(parts) == 1 else b"".join(parts)
-                parts.clear()
+                body = self._take_parts() if len(self._parts) > 1 else self._parts.pop()
                 self._before, self._last = self._last, body
                 (response.sink_feed or response.feed)(body)
             else:
                 # Data without body bytes: chunk extensions and trailers.
                 self._idle_bytes += len(data)
                 if self._idle_bytes > HEAD_CAP_BYTES and not self._message_done:
-                    self._violation = "endless trailer or chunk extension"
+                    self._break_off("endless trailer or chunk extension")
         if self._message_done:
             self._settle()
-        elif self._violation is not None:
-            self.fail(UpstreamInvalidResponse(self._violation))
-        elif not self._paused:
+        else:
             self._deadline.at = self._loop.time() + self._idle_s
+
+    def _take_parts(self) -> bytes:
+        """Return the pieces of the body in the data that was parsed, as one."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
 
     def _recognise(self, data: memoryview) -> None:
         """Handle the first data of a response. A known head needs no parser, nor does a body whose
@@ -428,31 +431,27 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response is None:
             self._await_head(data)
             return
-        parts = self._parts
-        if self._bodiless and (parts or self._last_four(data) != b"\r\n\r\n"):
+        if self._bodiless and (self._parts or self._last_four(data) != b"\r\n\r\n"):
             self._spent = True
-            parts.clear()
+            self._parts.clear()
         # The next response begins like the first one.
         self._head_bytes = self._idle_bytes = self._interim = 0
         self._head_end = b""
         self._bodiless = False
-        if parts:
-            self._last = body = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
+        if self._parts:
+            self._last = body = self._take_parts()
             response.feed(body)
         self._go_on()
         reader.answered(response)  # last, as it may send the next request on this connection
 
     def _go_on(self) -> None:
-        """Settle the response if it is complete or broken; otherwise await the rest of its body."""
+        """Settle the response if it is over; otherwise await the rest of its body."""
         if self._message_done:
             self._settle()
-        elif self._violation is not None:
-            self.fail(UpstreamInvalidResponse(self._violation))
-        elif not self._paused:  # the deadline until the head may have been later
+        else:  # the deadline until the head may have been later
             self._deadline.move(self._loop.time() + self._idle_s)
 
-    def _count(self, response: UpstreamResponse, data: memoryview, left: int) -> None:
+    def _count(self, response: UpstreamResponse, data: memoryview, left: float) -> None:
         """Pass on the next data of a counted body, of which `left` bytes are still to come."""
         size = len(data)
         self._left = left - size
@@ -460,8 +459,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._message_done = True
             if size > left:
                 # llhttp would skip empty lines between messages, too.
-                self._spent = bytes(data[left:]).strip(b"\r\n") != b""
-                data = data[:left]
+                self._spent = bytes(data[int(left) :]).strip(b"\r\n") != b""
+                data = data[: int(left)]
         if left and size:
             (response.sink_feed or response.feed)(bytes(data))
 
@@ -471,7 +470,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """
         self._spent = True
         if not self._message_done and self._violation is None:
-            self._violation = f"{type(exc).__name__}: {exc}"
+            self._break_off(f"{type(exc).__name__}: {exc}")
+
+    def _break_off(self, violation: str) -> None:
+        """Note that the message is over, because of this violation."""
+        self._violation = violation
+        self._message_done = True
 
     def _await_head(self, data: memoryview) -> None:
         """Handle data that did not complete the head of the final response."""
@@ -559,6 +563,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._response = response = UpstreamResponse(head, self)
         response.tunnel = self
+        self._left = NEVER
         self._by_lines = False
         self._idle_s = NEVER
         self._deadline.at = NEVER
@@ -590,14 +595,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- ends ----------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Finish a complete response: keep or close the connection, then notify the reader."""
+        """Finish a response that is over: keep or close the connection, then notify the reader."""
+        if self._violation is not None:
+            self.fail(UpstreamInvalidResponse(self._violation))
+            return
         response = self._response
         if response is None:
             return  # the reader dropped the response when it received the last piece
         error = None
+        response.ending = ending = self._before + self._last
         if response.head.content_length is None and not self._last.endswith(_DONE):
-            tail = self._before + self._last
-            error = cut_off(response.head, tail) if tail and self._end_mark else None
+            error = cut_off(response.head, ending) if ending and self._end_mark else None
         self._before = self._last = b""
         # The next response begins like the first one.
         self._message_done, self._by_lines, self._left = False, True, None
@@ -626,6 +634,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         response, reader = self._response, self._reader
         self._close(keep_response=True)
         if response is not None:
+            response.ending = self._before + self._last
             response.finish(error)
         elif reader is not None:
             reader.failed(error)

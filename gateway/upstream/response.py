@@ -64,6 +64,7 @@ class UpstreamResponse:
         "_sink",
         "_source",
         "complete",
+        "ending",
         "error",
         "head",
         "sink_feed",
@@ -83,6 +84,8 @@ class UpstreamResponse:
         self.unread_bytes = len(whole) if whole else 0
         self.complete = whole is not None
         self.error: GatewayError | None = None
+        self.ending = b""
+        """Last two pieces of a body of unknown length, as the backend sent them; set at its end."""
         self._sink: BodySink | None = None
         self.sink_feed: Callable[[bytes], None] | None = None
         """`feed` of the sink, if one is attached: the connection calls it directly, which saves a

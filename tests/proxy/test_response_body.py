@@ -126,18 +126,21 @@ def test_an_error_at_the_end_of_a_stream_is_recorded(
     assert look is not None
     for piece in pieces:
         look(piece)
+    body.upstream.ending = b"".join(pieces[-2:])
     body.rest()
     assert exchange.failure == Failure("backend_error", "out of memory")
 
 
-def test_an_error_that_a_stream_went_on_after_is_not_its_end() -> None:
-    exchange, body = answered(SSE)
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_writer_learns_when_nothing_inspects_the_rest(counted: bool) -> None:
+    _, body = answered(SSE, counted=counted)
+    seen: list[bytes] = []
+    body.on_seen = lambda: seen.append(WORD)
     look = body.look
     assert look is not None
-    for piece in (ERROR, WORD, WORD, DONE):
+    for piece in (ROLE, WORD, WORD):
         look(piece)
-    body.rest()
-    assert exchange.failure is None
+    assert seen == ([] if counted else [WORD])
 
 
 def test_the_message_of_an_error_response_becomes_the_reason() -> None:
