@@ -6,7 +6,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 """Last chunk, which ends a body. No trailers."""
 
 
-SMALL_BYTES = 1024
+SMALL_BYTES = 4 * 1024
 SIZE_LINES = tuple(b"%x\r\n" % size for size in range(SMALL_BYTES))
 """First lines of smaller chunks: to format one takes longer than all else that a chunk needs."""
 
