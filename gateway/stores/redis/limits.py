@@ -26,7 +26,7 @@ _DIGEST = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _Asked:
     """Call of the script."""
 
     batch: Batch
@@ -89,19 +89,19 @@ class RedisLimits:
                 for demands in batch
             ]
         )
-        call = _Call(batch, keys, asked, asyncio.get_running_loop().create_future())
+        call = _Asked(batch, keys, asked, asyncio.get_running_loop().create_future())
         if self._pipe is not None and self._pipe.is_open:
             self._send(self._pipe, call)
         else:
             self._start(self._send_anew(call))
         return call.answer
 
-    def _send(self, pipe: Pipe, call: _Call) -> None:
+    def _send(self, pipe: Pipe, call: _Asked) -> None:
         count = str(len(call.keys)).encode()
         command = packed(b"EVALSHA", _DIGEST, count, *call.keys, call.asked)
         pipe.call(command, partial(self._replied, call))
 
-    def _replied(self, call: _Call, reply: object) -> None:
+    def _replied(self, call: _Asked, reply: object) -> None:
         if isinstance(reply, list):
             call.answered(reply)
         elif isinstance(reply, StoreUnavailable):
@@ -109,7 +109,7 @@ class RedisLimits:
         else:  # an error: the script is not known any more, or the keys are on another server now
             self._start(self._send_by_client(call))
 
-    async def _send_anew(self, call: _Call) -> None:
+    async def _send_anew(self, call: _Asked) -> None:
         """Connect, and send a call."""
         try:
             async with answering_within(self._timeout_s), self._opening:
@@ -120,7 +120,7 @@ class RedisLimits:
         except StoreUnavailable as exc:
             call.failed(StoreUntouched(str(exc)))
 
-    async def _send_by_client(self, call: _Call) -> None:
+    async def _send_by_client(self, call: _Asked) -> None:
         """Make a call through redis-py, which follows a Cluster and a Sentinel to another server.
         The next call connects anew.
         """
