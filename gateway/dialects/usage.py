@@ -23,7 +23,6 @@ COUNTS = ("prompt_eval_count", "eval_count")
 _INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _OUTPUT = ("completion_tokens", "output_tokens", "eval_count")
 _MOST_TOKENS = 10**12
-_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _READ = "cache_read_input_tokens"
@@ -187,9 +186,9 @@ def plain(numbers: Mapping[str, Any]) -> Usage | None:
     """Return the usage of an object that has only input, output and their sum, as nearly every
     answer's: 0.4 µs instead of 3. None if it has anything else, or the input is not known.
     """
-    if numbers.keys() != _PLAIN:
+    if len(numbers) != 3 or "total_tokens" not in numbers:
         return None
-    input_, output = numbers["prompt_tokens"], numbers["completion_tokens"]
+    input_, output = numbers.get("prompt_tokens"), numbers.get("completion_tokens")
     if (
         type(input_) is int
         and type(output) is int

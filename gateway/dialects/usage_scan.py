@@ -90,13 +90,12 @@ def plain_usage(document: bytes) -> Usage | None:
     at = document.rfind(_USAGE)
     if at < 0:
         return None
-    members = document[at : document.rfind(b"}") + 1]
-    if members.count(b"}") != members.count(b"{") + 1 or b'eval_count"' in members:
-        return None  # as in `_last_members`, or another key reports usage
     try:
-        usage = orjson.loads(b"{" + members)["usage"]
+        # See `_last_members`. What follows the members of an inner object is no JSON.
+        found = orjson.loads(b"{" + document[at:])
     except orjson.JSONDecodeError:
         return None
+    usage = found["usage"]
     return plain(usage) if type(usage) is dict else None
 
 
