@@ -81,7 +81,7 @@ def _metrics() -> dict[str, float]:
         made.model, made.upstream, made.endpoint, made.status = model, "up", "http://up", 200
         made.first_byte_at = made.started_at
         if counted:
-            made.phases = (counting.on_report,)
+            made.phases = (lambda ended: counting.on_report([ended]),)
         if model is not None and counted:
             made.tap = tap = UsageTap()
             tap.feed(_USAGE)

@@ -63,7 +63,7 @@ def _cost(policy: RequestId | Tracing) -> float:
         request = cast(Request, SimpleNamespace(exchange=exchange, headers=_HEADERS))
         policy.on_request(request)
         if isinstance(policy, Tracing):
-            exchange.phases = (policy.on_report,)
+            exchange.phases = (lambda ended: policy.on_report([ended]),)
         _served(request)
         exchange.end(EndReason.COMPLETE)
     return (time.process_time() - started) / _CALLS * 1e6

@@ -7,7 +7,8 @@ A policy is one object with the phases that it needs:
 - `on_response(request, response)` returns the response to send, or a coroutine for it. It does not
   wait if it sees the errors of the gateway, too.
 - `on_end(exchange)` runs once, when the request has ended.
-- `on_report(exchange)` runs once, soon after that: see `gateway/telemetry/reports.py`.
+- `on_report(exchanges)` runs soon after that, once for some requests: see
+  `gateway/telemetry/reports.py`.
 - `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
   pipeline itself: fallbacks ask it again, plug-ins are written so. It runs in a task. A policy that
   needs it for some requests only has `surrounds(request)`, which tells for which.
@@ -18,7 +19,7 @@ phases in a task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from inspect import isfunction
 from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
@@ -43,6 +44,7 @@ Responses = tuple[tuple[int, OnResponse], ...]
 AtOnce = Callable[[Request, web.StreamResponse], web.StreamResponse]
 """Response phase that does not wait."""
 OnEnd = Callable[[Exchange], None]
+OnReport = Callable[[Iterator[Exchange]], None]
 Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]], Any]
 
 
@@ -158,17 +160,18 @@ class Pipeline:
         handler: Handler,
         *,
         ended: OnEnd | None = None,
-        later: Callable[[Sequence[OnEnd]], OnEnd] | None = None,
+        later: Callable[[Sequence[OnReport]], OnEnd] | None = None,
     ) -> None:
         """`outer` policies see every response, `inner` ones those that are no errors of the
-        gateway. `ended` is called after all end phases. `later` returns what makes reports soon;
-        without it they are made at once.
+        gateway. `ended` is called after all end phases. `later` returns what makes reports soon; it
+        is needed if a policy has some.
         """
         self._begins = _phases(outer, "on_request")
         self._responses: tuple[AtOnce, ...] = tuple(reversed(_phases(outer, "on_response")))
         self._errors = errors
         reports = tuple(reversed(_phases([*outer, *inner], "on_report")))
-        if reports and later is not None:
+        if reports:
+            assert later is not None
             reports = (later(reports),)
         self._ends = (
             *reversed(_phases([*outer, *inner], "on_end")),

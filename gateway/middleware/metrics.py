@@ -1,21 +1,21 @@
-"""Request metrics: one callback for each request, which reads the exchange when it has ended.
+"""Request metrics, counted from the exchange of each request when it has ended.
 
 Requests with the same labels add to one subtotal, which is added to the registry's series when the
-registry is read: most of a request's figures count in several series. This runs on the path of
-every request, so it is written plainly, with the code that counts in a histogram inline.
+registry is read: most of a request's figures count in several series. A figure that goes into a
+histogram is only appended to a list, and the list is put in buckets as a whole. This runs for
+every request, so it is written plainly.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import EndReason, Exchange, Stalls
 from gateway.limiting.prices import price_at
 from gateway.limiting.rules import Price, Rule
 from gateway.middleware.request_classes import RequestClasses
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BOUND_CAP = 4096
 """Maximum number of remembered combinations of labels, and of remembered paths."""
+_FOLDED = 128
+"""Number of requests from which on the figures of a subtotal are put in buckets."""
 _ENDPOINTS = 500
 _CODES = 200
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
@@ -76,55 +78,41 @@ class Counting:
         self._operations: dict[str, str] = {}
         self._limits: dict[tuple[str, str], _LimitCounts] = {}
 
-    def on_report(self, exchange: Exchange) -> None:
-        """Count a request that has ended."""
-        now, first = exchange.ended_at, exchange.first_byte_at
-        found = exchange.request_class or self._classes.of(exchange)
-        bound = found.subtotal
-        if type(bound) is not _Bound or bound.counting is not self:
-            bound = found.subtotal = self._bound_of(exchange)
-        duration_s = now - exchange.started_at
-        if not bound.requests:
-            self.registry.defer(bound)
-        bound.requests += 1
-        bound.bytes_in += exchange.bytes_in
-        bound.bytes_out += exchange.bytes_out
-        bound.attempts += exchange.attempts
-        duration = bound.duration
-        duration.counts[bisect_left(duration.bounds, duration_s)] += 1
-        duration.sum += duration_s
-        trace = exchange.trace
-        trace_id = trace.id if trace is not None and trace.sampled else None
-        if trace_id is not None:
-            duration.note(duration_s, trace_id)
-        sent_at, first_byte = exchange.sent_at, bound.first_byte
-        if sent_at is not None and first_byte is not None and first is not None:
-            first_s = first - sent_at
-            first_byte.counts[bisect_left(first_byte.bounds, first_s)] += 1
-            first_byte.sum += first_s
-            if trace_id is not None:
-                first_byte.note(first_s, trace_id)
-        if bound.operation is not None:
-            self._operation(bound.operation, exchange, now, trace_id)
-        decided = exchange.decided
-        if decided is not None:
-            if bound.rules is not decided.rules:
-                bound.rules, bound.limits = decided.rules, self._counts_of(decided.rules)
-            self._limited(bound.limits, decided)
-        stalls = exchange.stalls
-        if stalls is not None:
-            route = exchange.route or ""
-            self.registry.count(table.STALLS, route).value += stalls.count
-            self.registry.count(table.STALL_SECONDS, route).value += stalls.seconds
-        if exchange.queued is not None:
-            self._queued(exchange, exchange.queued, trace_id)
-        if exchange.skipped is not None:
-            for what, times in exchange.skipped.items():
-                labels = exchange.upstream or "", what.value
-                self.registry.count(table.TRANSLATION_SKIPPED, *labels).value += times
-        if exchange.continued:
-            labels = exchange.model or "", exchange.upstream or ""
-            self.registry.count(table.CONTINUATIONS, *labels).value += exchange.continued
+    def on_report(self, ended: Iterable[Exchange]) -> None:
+        """Count requests that have ended."""
+        classes, registry = self._classes, self.registry
+        for exchange in ended:
+            found = exchange.request_class or classes.of(exchange)
+            bound = found.subtotal
+            if type(bound) is not _Bound or bound.counting is not self:
+                bound = found.subtotal = self._bound_of(exchange)
+            if not bound.requests:
+                registry.defer(bound)
+            bound.requests += 1
+            bound.bytes_in += exchange.bytes_in
+            bound.bytes_out += exchange.bytes_out
+            bound.attempts += exchange.attempts
+            bound.durations.append(exchange.ended_at - exchange.started_at)
+            sent_at, first, trace = exchange.sent_at, exchange.first_byte_at, exchange.trace
+            if sent_at is not None and first is not None:
+                bound.first_bytes.append(first - sent_at)
+            if trace is not None and trace.sampled:
+                bound.note(exchange, trace.id)
+            if bound.operation is not None:
+                self._operation(bound.operation, exchange)
+            decided = exchange.decided
+            if decided is not None:
+                if bound.rules is not decided.rules:
+                    bound.rules, bound.limits = decided.rules, self._counts_of(decided.rules)
+                self._limited(bound.limits, decided)
+            if exchange.stalls is not None:
+                self._stalled(exchange, exchange.stalls)
+            if exchange.queued is not None:
+                self._queued(exchange, exchange.queued)
+            if exchange.skipped is not None or exchange.continued:
+                self._remade(exchange)
+            if len(bound.durations) >= _FOLDED:
+                bound.fold()
 
     def _bound_of(self, exchange: Exchange) -> _Bound:
         """Return the subtotal that has the labels of this request."""
@@ -154,20 +142,14 @@ class Counting:
             name = self._operations[path] = operation(path) or OTHER
         return name
 
-    def _operation(
-        self, bound: _Operation, exchange: Exchange, now: float, trace_id: str | None
-    ) -> None:
+    def _operation(self, bound: _Operation, exchange: Exchange) -> None:
         usage, first = exchange.usage if self.tokens else None, exchange.first_token_at
         if usage is not None:
             if usage.estimated:
                 bound.add_estimated(usage)
             else:
-                count, tokens = usage.input, bound.input
-                tokens.counts[bisect_left(tokens.bounds, count)] += 1
-                tokens.sum += count
-                count, tokens = usage.output, bound.output
-                tokens.counts[bisect_left(tokens.bounds, count)] += 1
-                tokens.sum += count
+                bound.input.values.append(usage.input)
+                bound.output.values.append(usage.output)
                 if usage.cached:
                     bound.cached += usage.cached
                 if usage.cache_write:
@@ -176,34 +158,53 @@ class Counting:
                     bound.reasoning += usage.reasoning
         if first is None or not exchange.streamed:
             return
-        first_token = bound.first_token
+        trace_id = _sampled_id(exchange)
         first_s = first - exchange.started_at
-        first_token.counts[bisect_left(first_token.bounds, first_s)] += 1
-        first_token.sum += first_s
+        bound.first_token.values.append(first_s)
         if trace_id is not None:
-            first_token.note(first_s, trace_id)
+            bound.first_token.note(first_s, trace_id)
         if usage is not None and usage.output > 1:
+            now = exchange.ended_at
             # The time during which the client read nothing is not the model's.
             if exchange.stalls is not None:
                 now -= exchange.stalls.seconds
             each_s = max(0.0, now - first) / (usage.output - 1)
-            per_token = bound.per_token
-            per_token.counts[bisect_left(per_token.bounds, each_s)] += 1
-            per_token.sum += each_s
+            bound.per_token.values.append(each_s)
             if trace_id is not None:
-                per_token.note(each_s, trace_id)
+                bound.per_token.note(each_s, trace_id)
 
-    def _limited(self, counts: Sequence[_LimitCounts], decided: Decision) -> None:
-        refused, levels = decided.verdict.refused, decided.verdict.levels
-        for place, demand in enumerate(decided.demands):
+    def _limited(self, limits: Sequence[_LimitCounts], decided: Decision) -> None:
+        verdict, demands = decided.verdict, decided.demands
+        refused, levels, place = verdict.refused, verdict.levels, 0
+        for limit in limits:
+            if not limit.decisions:
+                self.registry.defer(limit)
+            limit.decisions += 1
             if refused is None:
-                counts[place].allowed.value += 1
+                limit.allowed += 1
             elif refused == place:
-                counts[place].refused.value += 1
-            if demand.size:
-                ratio, one = levels[place].remaining / demand.size, counts[place].remaining
-                one.counts[bisect_left(one.bounds, ratio)] += 1
-                one.sum += ratio
+                limit.refused += 1
+            size = demands[place].size
+            if size:
+                limit.ratios.append(levels[place].remaining / size)
+                if len(limit.ratios) >= _FOLDED:
+                    limit.remaining.fold()
+            place += 1  # noqa: SIM113 -- an `enumerate` would cost as much as all of this
+
+    def _remade(self, exchange: Exchange) -> None:
+        upstream = exchange.upstream or ""
+        if exchange.skipped is not None:
+            for what, times in exchange.skipped.items():
+                count = self.registry.count(table.TRANSLATION_SKIPPED, upstream, what.value)
+                count.value += times
+        if exchange.continued:
+            count = self.registry.count(table.CONTINUATIONS, exchange.model or "", upstream)
+            count.value += exchange.continued
+
+    def _stalled(self, exchange: Exchange, stalls: Stalls) -> None:
+        route = exchange.route or ""
+        self.registry.count(table.STALLS, route).value += stalls.count
+        self.registry.count(table.STALL_SECONDS, route).value += stalls.seconds
 
     def _counts_of(self, rules: Sequence[Rule]) -> tuple[_LimitCounts, ...]:
         """Return what counts the decisions on each of these rules."""
@@ -217,10 +218,10 @@ class Counting:
             found.append(counts)
         return tuple(found)
 
-    def _queued(self, exchange: Exchange, wait: QueueWait, trace_id: str | None) -> None:
+    def _queued(self, exchange: Exchange, wait: QueueWait) -> None:
         labels = exchange.served or exchange.model or "", exchange.upstream or ""
         find = self.registry.distribution
-        find(table.QUEUE_WAIT, *labels).add(wait.seconds, trace_id)
+        find(table.QUEUE_WAIT, *labels).add(wait.seconds, _sampled_id(exchange))
         find(table.QUEUE_POSITION, *labels).add(wait.position)
 
     def _bind(self, key: object, exchange: Exchange) -> _Bound:
@@ -267,12 +268,13 @@ class Counting:
                 table.HTTP_DURATION, method, names.paths.get(route, ""), exact, failure, route
             )
         ]
-        attempts = first_byte = at_model = None
+        attempts = at_model = None
+        first_bytes: list[Distribution] = []
         if upstream and exchange.endpoint is not None:
             endpoint = self._endpoints(exchange.endpoint)
             counters.append(registry.count(table.UPSTREAM_REQUESTS, upstream, endpoint, code))
             attempts = registry.count(table.UPSTREAM_ATTEMPTS, upstream)
-            first_byte = registry.distribution(table.UPSTREAM_FIRST_BYTE, upstream, endpoint)
+            first_bytes.append(registry.distribution(table.UPSTREAM_FIRST_BYTE, upstream, endpoint))
         if model and upstream:
             served = exchange.served or model
             common = (
@@ -292,7 +294,7 @@ class Counting:
             registry.count(table.RESPONSE_BYTES, route),
             attempts,
             durations,
-            first_byte,
+            first_bytes,
             at_model,
         )
 
@@ -305,12 +307,14 @@ class _Bound:
         "_bytes_in",
         "_bytes_out",
         "_counters",
+        "_duration",
+        "_first_byte",
         "attempts",
         "bytes_in",
         "bytes_out",
         "counting",
-        "duration",
-        "first_byte",
+        "durations",
+        "first_bytes",
         "limits",
         "operation",
         "requests",
@@ -325,10 +329,12 @@ class _Bound:
         bytes_out: Count,
         attempts: Count | None,
         durations: Sequence[Distribution],
-        first_byte: Distribution | None,
+        first_bytes: Sequence[Distribution],
         operation: _Operation | None,
     ) -> None:
-        """Each such request increments all `counters` by one, and counts in all `durations`."""
+        """Each such request increments all `counters` by one, and counts in all `durations`, and in
+        all `first_bytes` if there was one.
+        """
         self.counting = counting
         """Policy whose labels these are: when the models change, another one takes its place."""
         self.rules: Sequence[Rule] = ()
@@ -338,9 +344,24 @@ class _Bound:
         self._counters = counters
         self._bytes_in, self._bytes_out, self._attempts = bytes_in, bytes_out, attempts
         self.requests = self.bytes_in = self.bytes_out = self.attempts = 0
-        self.duration = PartialDistribution(*durations)
-        self.first_byte = None if first_byte is None else PartialDistribution(first_byte)
+        self._duration = PartialDistribution(*durations)
+        self._first_byte = PartialDistribution(*first_bytes)
+        self.durations, self.first_bytes = self._duration.values, self._first_byte.values
         self.operation = operation
+
+    def note(self, exchange: Exchange, trace_id: str) -> None:
+        """Keep the times of a request as exemplars."""
+        self._duration.note(exchange.ended_at - exchange.started_at, trace_id)
+        sent_at, first = exchange.sent_at, exchange.first_byte_at
+        if sent_at is not None and first is not None:
+            self._first_byte.note(first - sent_at, trace_id)
+
+    def fold(self) -> None:
+        """Put the figures in buckets, so that their lists do not get long."""
+        self._duration.fold()
+        self._first_byte.fold()
+        if self.operation is not None:
+            self.operation.fold()
 
     def settle(self) -> None:
         """Add this subtotal to the registry's series."""
@@ -351,9 +372,8 @@ class _Bound:
         if self._attempts is not None:
             self._attempts.value += self.attempts
         self.requests = self.bytes_in = self.bytes_out = self.attempts = 0
-        self.duration.settle()
-        if self.first_byte is not None:
-            self.first_byte.settle()
+        self._duration.settle()
+        self._first_byte.settle()
         if self.operation is not None:
             self.operation.settle()
 
@@ -423,8 +443,14 @@ class _Operation:
         """Count a usage that the response did not report completely."""
         self._count(self._estimated, usage)
 
+    def fold(self) -> None:
+        """Put the figures in buckets."""
+        for one in (self.input, self.output, self.first_token, self.per_token):
+            one.fold()
+
     def settle(self) -> None:
         """Add this part to the registry's series."""
+        self.fold()
         # The sums of both histograms are the reported tokens.
         read, written = int(self.input.sum), int(self.output.sum)
         usage = Usage(read, written, self.cached, self.cache_write, self.reasoning)
@@ -448,11 +474,35 @@ class _Operation:
 
 
 class _LimitCounts:
-    """Counters and histogram of decisions on one limit."""
+    """Subtotal of the decisions on one limit."""
 
-    __slots__ = ("allowed", "refused", "remaining")
+    __slots__ = (
+        "_allowed",
+        "_refused",
+        "allowed",
+        "decisions",
+        "ratios",
+        "refused",
+        "remaining",
+    )
 
     def __init__(self, registry: Registry, name: str, unit: str) -> None:
-        self.allowed = registry.count(table.LIMIT_DECISIONS, name, unit, "allowed")
-        self.refused = registry.count(table.LIMIT_DECISIONS, name, unit, "refused")
-        self.remaining = registry.distribution(table.LIMIT_REMAINING, name, unit)
+        self._allowed = registry.count(table.LIMIT_DECISIONS, name, unit, "allowed")
+        self._refused = registry.count(table.LIMIT_DECISIONS, name, unit, "refused")
+        self.remaining = PartialDistribution(
+            registry.distribution(table.LIMIT_REMAINING, name, unit)
+        )
+        self.ratios = self.remaining.values
+        self.decisions = self.allowed = self.refused = 0
+
+    def settle(self) -> None:
+        """Add this subtotal to the registry's series."""
+        self._allowed.value += self.allowed
+        self._refused.value += self.refused
+        self.decisions = self.allowed = self.refused = 0
+        self.remaining.settle()
+
+
+def _sampled_id(exchange: Exchange) -> str | None:
+    trace = exchange.trace
+    return trace.id if trace is not None and trace.sampled else None

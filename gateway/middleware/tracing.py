@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,8 +117,12 @@ class Tracing:
         if baggage := clean_baggage(headers.getall("baggage", ())):
             trace.carried += f"baggage: {baggage}\r\n".encode()
 
-    def on_report(self, exchange: Exchange) -> None:
-        """Count the request, and keep its record if there is a reason to."""
+    def on_report(self, ended: Iterable[Exchange]) -> None:
+        """Count requests, and keep the record of each for which there is a reason."""
+        for exchange in ended:
+            self._count(exchange)
+
+    def _count(self, exchange: Exchange) -> None:
         found = exchange.request_class or self._classes.of(exchange)
         if found.tally is None:
             found.tally = _tally_key(exchange)

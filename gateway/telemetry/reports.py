@@ -8,7 +8,8 @@ code that runs again and again is in the processor's caches, which saves a fifth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
 from typing import Any, Protocol, TypeVar
 
 
@@ -24,6 +25,10 @@ class Reported(Protocol):
 
 
 Ended = TypeVar("Ended", bound=Reported)
+Report = Callable[[Iterator[Ended]], None]
+"""Function that reports requests. It takes one after the other: one that it fails on is passed
+over, and it is called again with the rest.
+"""
 
 AT_ONCE = 16
 """Requests that are reported together; they take some 0.3 ms."""
@@ -35,7 +40,7 @@ class Reports:
     """Ended requests of one process that are not reported yet."""
 
     def __init__(self) -> None:
-        self._groups: list[tuple[Sequence[Callable[[Any], None]], list[Any]]] = []
+        self._groups: list[tuple[Sequence[Report[Any]], list[Any]]] = []
         """Requests that wait, with the reports that are to be made of them."""
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -43,7 +48,7 @@ class Reports:
     def __len__(self) -> int:
         return self._waiting
 
-    def later(self, reports: Sequence[Callable[[Ended], None]]) -> Callable[[Ended], None]:
+    def later(self, reports: Sequence[Report[Ended]]) -> Callable[[Ended], None]:
         """Return a function that makes these reports of an ended request, soon. Needs a running
         event loop.
         """
@@ -73,12 +78,19 @@ class Reports:
             waiting = group.copy()
             group.clear()
             for report in reports:
-                for ended in waiting:
-                    try:
-                        report(ended)
-                    except Exception as exc:
-                        ended.report_fault(exc)
+                _made(report, waiting)
 
     def _in_time(self) -> None:
         self._timer = None
         self.make()
+
+
+def _made(report: Report[Ended], waiting: Sequence[Ended]) -> None:
+    left = iter(waiting)
+    for _ in waiting:  # each may fail
+        try:
+            report(left)
+        except Exception as exc:
+            waiting[max(0, len(waiting) - length_hint(left) - 1)].report_fault(exc)
+        else:
+            return

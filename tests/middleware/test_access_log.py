@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.admission.gate import QueueWait
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
-from gateway.middleware.access_log import AccessLog, milliseconds
+from gateway.middleware.access_log import AccessLog
 from gateway.session import By, SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger
@@ -37,7 +37,7 @@ def ended(end: EndReason = EndReason.COMPLETE, /, **known: Any) -> Exchange:
 def line(exchange: Exchange, *, console: bool = False, control: LogControl | None = None) -> bytes:
     lines: list[bytes] = []
     logger = make_logger(lines.append, level="info", console=console, control=control)
-    AccessLog(logger.bind(worker=1), control).on_report(exchange)
+    AccessLog(logger.bind(worker=1), control).on_report([exchange])
     return b"".join(lines)
 
 
@@ -47,9 +47,8 @@ async def test_an_access_line_has_no_query_and_no_header() -> None:
     exchange.path, exchange.query = "/v1/models", "key=canary"
     exchange.forwarded = b"X-Forwarded-For: canary\r\n"
     exchange.response_headers.append(("Set-Cookie", "canary"))
-    exchange.phases = (AccessLog(make_logger(lines.append, level="info", console=False)).on_report,)
-    assert lines == [], "not before it has ended"
     exchange.end(EndReason.COMPLETE)
+    AccessLog(make_logger(lines.append, level="info", console=False)).on_report([exchange])
     (line,) = lines
     assert json.loads(line)["path"] == "/v1/models"
     assert None not in json.loads(line).values(), "what is not known is left out"
@@ -187,9 +186,34 @@ def test_a_sampled_log_has_every_failure() -> None:
     assert not line(ended(status=500), control=control)
 
 
-@given(st.floats(0, 1e6))
-def test_milliseconds_are_written_as_json_encoders_write_them(seconds: float) -> None:
-    assert milliseconds(seconds) == repr(int(seconds * 1e6 + 0.5) / 1e3)
+def test_lines_of_requests_that_are_reported_together_are_written_in_order() -> None:
+    written: list[bytes] = []
+    log = AccessLog(make_logger(written.append, level="info", console=False))
+    log.on_report([ended(request_id=str(number)) for number in range(3)])
+    (lines,) = written
+    assert [json.loads(line)["request_id"] for line in lines.splitlines()] == ["0", "1", "2"]
+
+
+def test_lines_before_one_that_fails_are_written() -> None:
+    written: list[bytes] = []
+    log = AccessLog(make_logger(written.append, level="info", console=False))
+    broken = ended(started_at=None)
+    left = iter([ended(request_id="a"), broken, ended(request_id="b")])
+    with pytest.raises(TypeError):
+        log.on_report(left)
+    log.on_report(left)
+    assert [json.loads(line)["request_id"] for line in written] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(0.0, 0.0), (0.0000004, 0.0), (0.0123456, 12.346), (1.5, 1500.0), (86_400.0, 86_400_000.0)],
+)
+def test_durations_are_milliseconds_rounded_to_the_microsecond(
+    seconds: float, milliseconds: float
+) -> None:
+    exchange = ended(started_at=0.0, ended_at=seconds)
+    assert json.loads(line(exchange))["duration_ms"] == milliseconds
 
 
 def test_the_words_of_a_relayed_refusal_are_told_though_no_error_is_the_gateways() -> None:

@@ -360,8 +360,8 @@ class Ended:
         exchange = Exchange(method, "127.0.0.1", trusted_peer=False)
         for name, value in {"route": "r", "status": 200, **known}.items():
             setattr(exchange, name, value)
-        exchange.at_end(self.counting.on_report)
         exchange.end(EndReason.COMPLETE)
+        self.counting.on_report([exchange])
 
     @property
     def samples(self) -> Samples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from gateway.exchange import EndReason, Exchange
@@ -21,10 +21,18 @@ def ended(**known: Any) -> Exchange:
     return exchange
 
 
+def each(report: Callable[[Exchange], object]) -> Callable[[Iterator[Exchange]], None]:
+    def make(ended: Iterator[Exchange]) -> None:
+        for exchange in ended:
+            report(exchange)
+
+    return make
+
+
 async def test_a_request_is_reported_soon() -> None:
     reports, reported = Reports(), asyncio.Event()
     exchange = ended()
-    exchange.phases = (reports.later([lambda _: reported.set()]),)
+    exchange.phases = (reports.later([each(lambda _: reported.set())]),)
     exchange.end(EndReason.COMPLETE)
     assert not reported.is_set()
     await asyncio.wait_for(reported.wait(), 20)
@@ -35,8 +43,8 @@ async def test_requests_that_ended_together_are_reported_phase_by_phase() -> Non
     reports, said = Reports(), list[tuple[str, Exchange]]()
     end = reports.later(
         [
-            lambda exchange: said.append(("a", exchange)),
-            lambda exchange: said.append(("b", exchange)),
+            each(lambda exchange: said.append(("a", exchange))),
+            each(lambda exchange: said.append(("b", exchange))),
         ]
     )
     first, second = ended(), ended()
@@ -48,7 +56,7 @@ async def test_requests_that_ended_together_are_reported_phase_by_phase() -> Non
 
 async def test_only_so_many_requests_wait_for_their_report() -> None:
     reports, said = Reports(), list[Exchange]()
-    end = reports.later([said.append])
+    end = reports.later([said.extend])
     for _ in range(AT_ONCE):
         assert said == []
         end(ended())
@@ -57,7 +65,7 @@ async def test_only_so_many_requests_wait_for_their_report() -> None:
 
 async def test_a_request_with_a_large_body_is_reported_at_once() -> None:
     reports, said = Reports(), list[Exchange]()
-    reports.later([said.append])(ended(held=cast(HeldBody, object())))
+    reports.later([said.extend])(ended(held=cast(HeldBody, object())))
     assert len(said) == 1
 
 
@@ -69,7 +77,7 @@ async def test_a_report_that_fails_stops_no_other() -> None:
         raise ValueError
 
     reports = Reports()
-    end = reports.later([fail, said.append])
+    end = reports.later([each(fail), said.extend])
     end(ended(request_id="one"))
     end(ended(request_id="two"))
     reports.make()
@@ -80,13 +88,28 @@ async def test_a_report_that_fails_stops_no_other() -> None:
     ]
 
 
+async def test_a_report_that_always_fails_is_given_up() -> None:
+    faults = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    def fail(_: Iterator[Exchange]) -> None:
+        raise ValueError
+
+    reports = Reports()
+    end = reports.later([fail])
+    for _ in range(3):
+        end(ended())
+    reports.make()
+    assert len(faults) == 3
+
+
 async def test_what_is_read_has_every_request_that_has_ended() -> None:
     registry, records, reports, said = Registry(), TraceRecords(), Reports(), list[Exchange]()
     unused = cast(Any, None)
     ProcessState(
         unused, unused, unused, unused, unused, registry=registry, records=records, reports=reports
     )
-    end = reports.later([said.append])
+    end = reports.later([said.extend])
     reads: tuple[Callable[[], object], ...] = registry.snapshot, records.take, records.rest
     for number, read in enumerate(reads, 1):
         end(ended())

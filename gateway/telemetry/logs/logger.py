@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import BinaryIO, Protocol, Self, cast
@@ -31,7 +31,7 @@ from gateway.telemetry.logs.control import LEVELS, LogControl
 from gateway.telemetry.logs.json_text import quoted
 
 LogSink = Callable[[bytes], None]
-"""Take one finished line, newline included. Must not block."""
+"""Take finished lines, newlines included: nearly always one. Must not block."""
 
 
 class LogOptions(Protocol):
@@ -49,7 +49,6 @@ class LogOptions(Protocol):
 _BACKLOG_CAP_BYTES = 8 * 1024 * 1024
 _FILE_WRITE_BYTES = 64 * 1024
 _GATHER_S = 0.02
-_DIGITS = [f"{number:03d}" for number in range(1000)]
 
 
 def make_logger(
@@ -74,18 +73,20 @@ def make_logger(
     return logger
 
 
-def line_writer(logger: FilteringBoundLogger, event: str) -> Callable[[str], None]:
-    """Return a function that writes one info line of a `make_logger` logger.
+def line_writer(logger: FilteringBoundLogger, event: str) -> Callable[[Sequence[str]], None]:
+    """Return a function that writes info lines of a `make_logger` logger, all with the same time.
 
-    It takes the fields as JSON members without braces (`"status":200,"end":"complete"`), in
-    printable ASCII and with secrets masked. This avoids a dict and an encoder for each line.
+    It takes the fields of each line as JSON members without braces
+    (`"status":200,"end":"complete"`), in printable ASCII, with secrets masked. This avoids a dict
+    and an encoder for each line, and lines that come together share the rest.
     """
     bound = cast(_Logger, logger.bind())
     output = bound.output
     if output.console:
 
-        def write_for_people(members: str) -> None:
-            bound.info(event, **json.loads(f"{{{members}}}"))
+        def write_for_people(lines: Sequence[str]) -> None:
+            for members in lines:
+                bound.info(event, **json.loads(f"{{{members}}}"))
 
         return write_for_people
 
@@ -93,18 +94,14 @@ def line_writer(logger: FilteringBoundLogger, event: str) -> Callable[[str], Non
     context = mask_event(None, "", dict(structlog.get_context(bound)))
     head = "{" + "".join(f"{quoted(name)}:{json.dumps(value)}," for name, value in context.items())
     tail = f',"event":{quoted(event)},"level":"info","time":"'
-    second, upto_second = -1, ""
 
-    def write(members: str) -> None:
-        nonlocal second, upto_second
+    def write(lines: Sequence[str]) -> None:
         if control.least > least:
             return
-        now = time.time_ns() // 1000
-        if now // 1_000_000 != second:
-            second = now // 1_000_000
-            upto_second = tail + time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        digits = _DIGITS[now // 1000 % 1000] + _DIGITS[now % 1000]
-        sink(f'{head}{members}{upto_second}{digits}Z"}}\n'.encode())
+        second, fraction = divmod(time.time_ns() // 1000, 1_000_000)
+        upto_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        end = f'{tail}{upto_second}.{fraction:06d}Z"}}\n'
+        sink(f"{head}{f'{end}{head}'.join(lines)}{end}".encode())
 
     return write
 
@@ -180,12 +177,12 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def __call__(self, line: bytes) -> None:
+    def __call__(self, lines: bytes) -> None:
         if self._added_bytes - self._written_bytes > _BACKLOG_CAP_BYTES:
-            self.dropped += 1
+            self.dropped += lines.count(b"\n")
             return
-        self._added_bytes += len(line)
-        self._pending.append(line)
+        self._added_bytes += len(lines)
+        self._pending.append(lines)
         if not self._awake:
             self._awake = True
             self._wake.set()
@@ -218,14 +215,14 @@ class LogWriter:
         self.close()
 
     def _write_pending(self) -> None:
-        lines = [self._pending.popleft() for _ in range(len(self._pending))]
-        for data, count in in_pieces(lines, self._write_cap_bytes):
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        for data in in_pieces(pending, self._write_cap_bytes):
             try:
                 self._stream.write(data)
                 self._stream.flush()
             except (OSError, ValueError):
                 # The disk is full or the pipe is closed, so the error cannot be logged either.
-                self.dropped += count
+                self.dropped += data.count(b"\n")
             self._written_bytes += len(data)
 
 
@@ -240,15 +237,18 @@ def write_cap_bytes(stream: BinaryIO) -> int:
     return _FILE_WRITE_BYTES if is_file else select.PIPE_BUF
 
 
-def in_pieces(lines: Sequence[bytes], cap_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Join whole lines up to a size. Yield the bytes and the line count. A longer line is a piece
-    of its own.
+def in_pieces(groups: Iterable[bytes], cap_bytes: int) -> Iterator[bytes]:
+    """Join groups of whole lines up to a size. A larger group is cut between its lines; a longer
+    line is a piece of its own.
     """
-    ends = list(accumulate(map(len, lines)))
+    parts: list[bytes] = []
+    for group in groups:
+        parts += (group,) if len(group) <= cap_bytes else group.splitlines(keepends=True)
+    ends = list(accumulate(map(len, parts)))
     first = size = 0
-    while first < len(lines):
+    while first < len(parts):
         end = max(first + 1, bisect_right(ends, size + cap_bytes))
-        yield b"".join(lines[first:end]), end - first
+        yield b"".join(parts[first:end])
         first, size = end, ends[end - 1]
 
 

@@ -19,16 +19,31 @@ class RecentLines:
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
-        self._lines: deque[bytes] = deque(maxlen=_LINES)
+        self._groups: deque[bytes] = deque()
+        """Lines, as they came together."""
+        self._count = 0
+        """Number of lines in all groups."""
 
-    def __call__(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._sink(line)
+    def __call__(self, lines: bytes) -> None:
+        groups = self._groups
+        groups.append(lines)
+        self._count += lines.count(b"\n")
+        # The group with the 2000th line is kept whole.
+        while (left := self._count - groups[0].count(b"\n")) >= _LINES:
+            groups.popleft()
+            self._count = left
+        self._sink(lines)
 
     def of(self, identity: str) -> list[dict[str, Any]]:
         """Return the lines with a request id or trace id, oldest first. Searches all lines."""
         wanted = identity.encode("utf-8", "surrogateescape")
-        return [_read(line) for line in self._lines if wanted in line]
+        return [
+            _read(line)
+            for group in self._groups
+            if wanted in group
+            for line in group.splitlines()
+            if wanted in line
+        ]
 
 
 def _read(line: bytes) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def test_a_line_of_members_equals_a_line_of_fields(console: bool) -> None:
     lines: list[bytes] = []
     logger = make_logger(lines.append, level="info", console=console).bind(worker=3)
     logger.info("request", status=200, path="/\x1b", bytes_in=5)
-    line_writer(logger, "request")('"status":200,"path":"/\\u001b","bytes_in":5')
+    line_writer(logger, "request")(['"status":200,"path":"/\\u001b","bytes_in":5'])
     fields, members = (re.sub(rb"\d{4}-[-\d:.T]+Z|\d\d:\d\d:\d\d", b"", line) for line in lines)
     assert members == fields
 
@@ -215,11 +215,22 @@ def test_a_line_of_members_obeys_the_level_at_run_time() -> None:
         make_logger(lines.append, level="info", console=False, control=control), "request"
     )
     control.set("warning", 1.0)
-    write('"status":200')
+    write(['"status":200'])
     assert lines == []
     control.set("info", 1.0)
-    write('"status":200')
+    write(['"status":200'])
     assert len(lines) == 1
+
+
+def test_lines_of_members_that_come_together_are_one_write() -> None:
+    written: list[bytes] = []
+    logger = make_logger(written.append, level="info", console=False).bind(worker=3)
+    line_writer(logger, "request")(['"status":200', '"status":201'])
+    (lines,) = written
+    first, second = map(json.loads, lines.splitlines())
+    assert (first.pop("status"), second.pop("status")) == (200, 201)
+    assert first == second
+    assert set(first) == {"worker", "event", "level", "time"}
 
 
 def test_a_line_of_members_has_the_time_of_its_writing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +238,7 @@ def test_a_line_of_members_has_the_time_of_its_writing(monkeypatch: pytest.Monke
     write = line_writer(make_logger(lines.append, level="info", console=False), "request")
     for now_ns in (999_999_999, 1_000_000_000, 1_000_001_999, 999_000_000):
         monkeypatch.setattr("time.time_ns", lambda now_ns=now_ns: now_ns)
-        write('"status":200')
+        write(['"status":200'])
     assert [json.loads(line)["time"] for line in lines] == [
         "1970-01-01T00:00:00.999999Z",
         "1970-01-01T00:00:01.000000Z",
@@ -242,19 +253,23 @@ def test_writes_to_a_pipe_are_atomic_and_those_to_a_file_are_few(tmp_path: Path)
     with open(reading, "rb"), open(writing, "wb") as pipe, open(tmp_path / "log", "wb") as file:
         for stream, most in ((pipe, select.PIPE_BUF), (file, 64 * 1024)):
             pieces = list(in_pieces(lines, write_cap_bytes(stream)))
-            assert sum(count for _, count in pieces) == 1000
-            assert most - 100 < max(len(data) for data, _ in pieces) <= most
+            assert b"".join(pieces) == b"".join(lines)
+            assert most - 100 < max(map(len, pieces)) <= most
+
+
+@given(st.lists(st.lists(st.integers(1, 30), min_size=1)), st.integers(1, 40))
+def test_pieces_hold_all_lines_whole_and_in_order(groups: list[list[int]], cap_bytes: int) -> None:
+    lines = [b"".join(b"x" * (size - 1) + b"\n" for size in sizes) for sizes in groups]
+    pieces = list(in_pieces(lines, cap_bytes))
+    assert b"".join(pieces) == b"".join(lines)
+    for data in pieces:
+        assert data.endswith(b"\n")
+        assert len(data) <= cap_bytes or data.count(b"\n") == 1
 
 
 @given(st.lists(st.integers(1, 30)), st.integers(1, 40))
-def test_pieces_hold_all_lines_whole_and_in_order(sizes: list[int], cap_bytes: int) -> None:
-    lines = [b"x" * (size - 1) + b"\n" for size in sizes]
-    pieces = list(in_pieces(lines, cap_bytes))
-    assert b"".join(data for data, _ in pieces) == b"".join(lines)
-    assert sum(count for _, count in pieces) == len(lines)
-    for data, count in pieces:
-        assert data.count(b"\n") == count
-        assert len(data) <= cap_bytes or count == 1
-    for (data, _), (following, _) in itertools.pairwise(pieces):
+def test_no_piece_is_cut_without_need(sizes: list[int], cap_bytes: int) -> None:
+    pieces = list(in_pieces([b"x" * (size - 1) + b"\n" for size in sizes], cap_bytes))
+    for data, following in itertools.pairwise(pieces):
         first_line = following.split(b"\n")[0]
-        assert len(data) + len(first_line) + 1 > cap_bytes, "no piece is split without need"
+        assert len(data) + len(first_line) + 1 > cap_bytes

@@ -35,3 +35,14 @@ def test_only_the_last_are_kept() -> None:
         logger.info("request", request_id="same-one", number=number)
     found = recent.of("same-one")
     assert (len(found), found[0]["number"]) == (2000, 1000)
+
+
+def test_lines_that_came_together_are_found_one_by_one() -> None:
+    written: list[bytes] = []
+    recent = RecentLines(written.append)
+    for number in range(0, 3000, 10):
+        recent(b"".join(b'{"request_id":"r%d"}\n' % each for each in range(number, number + 10)))
+    assert len(written) == 300
+    assert recent.of("r999") == []
+    assert recent.of("r1001") == [{"request_id": "r1001"}]
+    assert len(recent.of("request_id")) == 2000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,20 +14,26 @@ BOUNDS = st.lists(st.integers(0, 20), unique=True, max_size=6).map(
 VALUES = st.lists(st.integers(-1, 21).map(float))
 
 
-@given(st.lists(BOUNDS, min_size=1, max_size=3), VALUES, VALUES)
+@given(st.lists(BOUNDS, min_size=1, max_size=3), VALUES, VALUES, VALUES)
 def test_each_histogram_counts_as_if_values_were_added_to_it(
-    all_bounds: list[tuple[float, ...]], first: list[float], second: list[float]
+    all_bounds: list[tuple[float, ...]],
+    first: list[float],
+    second: list[float],
+    third: list[float],
 ) -> None:
     targets = [Distribution(bounds) for bounds in all_bounds]
     partial = PartialDistribution(*targets)
     for values in (first, second):
-        for value in values:
-            partial.counts[bisect_left(partial.bounds, value)] += 1
-            partial.sum += value
+        partial.values += values
         partial.settle()
+    partial.values += third
+    partial.fold()
+    assert partial.values == []
+    partial.values += first
+    partial.settle()
     for target in targets:
         expected = Distribution(target.bounds)
-        for value in first + second:
+        for value in first + second + third + first:
             expected.add(value)
         assert (target.counts, target.sum) == (expected.counts, expected.sum)
 
