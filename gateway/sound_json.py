@@ -16,10 +16,10 @@ _SOUND = re.compile(
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+",
     re.DOTALL,
 )
-"""Matches up to an escape that is half a character."""
+"""Pattern of a text up to the next escape that is half a character."""
 _ESCAPE_BYTES = len(rb"\ud800")
 _MOST_HALVES = 1000
-"""Maximum number of halves in one body: each takes a step in Python."""
+"""Maximum number of halves in one body. Each takes one step of a Python loop."""
 
 
 def loads(body: bytes) -> Any:
@@ -34,7 +34,7 @@ def loads(body: bytes) -> Any:
 
 
 def _without_halves(body: bytes) -> bytes | None:
-    """Replace the halves. None if there are none, or too many."""
+    """Replace the halves; None if there are none, or too many."""
     pieces: list[bytes] = []
     at = 0
     for _ in range(_MOST_HALVES):

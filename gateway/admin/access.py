@@ -23,7 +23,7 @@ class AccessToken:
     name: str
     role: OperatorRole
     source: str
-    """Source of the sessions that were begun with it."""
+    """Name under which sessions record that they began with this token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Access:
 
     @property
     def is_restricted(self) -> bool:
-        """False if everyone who reaches the listener is an operator."""
+        """False if the listener requires no credential: every client is an operator."""
         return bool(self.tokens) or self.sign_in is not None
 
     def token(self, shown: bytes) -> AccessToken | None:
-        """Return the token that was shown, or None. The look-up is by digest, so its time tells
-        nothing about a token.
+        """Return the token with this text, or None. The look-up is by digest, so that its duration
+        reveals nothing about a token.
         """
         return self.tokens.get(hashlib.sha256(shown).digest())
 
@@ -84,7 +84,7 @@ class Access:
 
 
 def access_of(config: Config) -> Access:
-    """Return the access that the configuration describes."""
+    """Return the access of a configuration."""
     options = config.admin
     if options is None:
         return Access()

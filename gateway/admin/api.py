@@ -304,7 +304,7 @@ class AdminApi:
     @Operation(
         "POST",
         "/api/upstreams/{name}/drain",
-        "Send no more requests to an endpoint. Those in progress go on.",
+        "Send no more requests to an endpoint. Those in progress continue.",
         returns=documents.Empty,
         body=documents.DrainOrder,
         parameters=(_UPSTREAM,),

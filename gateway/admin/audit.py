@@ -1,4 +1,4 @@
-"""Audit entries: who did what, when, with the values before and after, never a secret.
+"""Audit entries: operator, action, time, and the values before and after without secrets.
 
 A handler notes what it changes. The notes are written by `AuditLog`, before the response is sent.
 """
@@ -19,20 +19,22 @@ import orjson
 from gateway.admin.operator import OPERATOR, Operator
 from gateway.masking import mask_event
 
-if TYPE_CHECKING:  # commands write entries, too, and start sooner without them
+if (
+    TYPE_CHECKING
+):  # imported for types only: commands write entries, too, and start sooner without it
     from aiohttp import web
     from structlog.typing import FilteringBoundLogger
 
 KIND = "audit"
 """Kind of the records."""
 NOTES = "gateway.audit"
-"""Key of a request under which its notes are kept."""
+"""Key under which aiohttp's request object keeps its notes."""
 REQUEST_ID = "gateway.request_id"
 _FAR_US = 2**33 * 10**6
-"""A time after every entry, in microseconds since the epoch."""
+"""Time later than that of any entry, in microseconds since the epoch."""
 _TEXT_CAP = 500
 _VALUES_CAP_BYTES = 16 * 1024
-"""Maximum size of the values before and after together. Larger ones are left out."""
+"""Maximum size of both values of an entry together. Larger values are left out."""
 
 Result = Literal["done", "refused", "failed"]
 
@@ -47,7 +49,7 @@ class AuditEntry:
     """Object of the action, such as `key k7m2abcd`."""
     who: str
     how: str
-    """Kind of recognition of the operator: `token`, `session`, `local`, `shell`, `none`."""
+    """Way in which the operator was identified: `token`, `session`, `local`, `shell`, `none`."""
     role: str | None = None
     subject: str | None = None
     address: str | None = None
@@ -84,7 +86,9 @@ def place(at: float) -> str:
 
 
 def parse(key: str, value: bytes) -> AuditEntry | None:
-    """Return the entry of a record. None if another version of the gateway wrote it differently."""
+    """Return the entry of a record; None if another version of the gateway wrote it in another
+    form.
+    """
     try:
         return AuditEntry(**orjson.loads(value), id=key)
     except (orjson.JSONDecodeError, TypeError):
@@ -135,10 +139,10 @@ def shell_entry(
     after: Mapping[str, Any] | None = None,
     **what: Any,
 ) -> AuditEntry:
-    """Return the entry of a command: its operator is the user of this machine."""
+    """Return the entry of a command. Its operator is the user who runs it."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container may have no entry for its user
+    except (KeyError, OSError):  # a container may have no passwd entry for its user
         user = str(os.getuid())
     host = socket.gethostname()
     return entry(Operator(f"{user}@{host}", "shell", None, None), action, before, after, **what)
@@ -165,7 +169,7 @@ def note(
     reason: str | None = None,
     **what: Any,
 ) -> None:
-    """Note what a request does. It is written before the response is sent."""
+    """Note an action of a request. The note is written before the response is sent."""
     request[NOTES].append(
         entry(
             request[OPERATOR],

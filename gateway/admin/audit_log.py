@@ -1,4 +1,4 @@
-"""Audit log: writes entries to the log and to the store, finds them again, and drops old ones."""
+"""Audit log: writes entries to the log and to the store, finds entries, and drops old ones."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from gateway.store.records import Records, StoreUnavailable
 _RETRY_S = 2.0
 _TRIM_S = 3600.0
 _WAITING_CAP = 1000
-"""Entries that wait for a store that does not answer. The log has all of them."""
+"""Maximum number of entries that wait for a store which does not answer. The log has all of them.
+"""
 _PAGE = 1000
 _SCANNED = 10_000
-"""Number of entries after which a call returns what it has found."""
+"""Number of entries that one call reads at most; it then returns the matches so far."""
 _QUIET_S = 60.0
 _QUIET_CAP = 1000
 _STRANGERS_PER_S, _STRANGERS_BURST = 0.1, 30.0
-"""Refusals of clients that are not known, of all addresses together."""
+"""Rate and burst of refusals of unknown clients that are written, for all addresses together."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Filter of the audit log. None: no filter. Texts match a part, in any case."""
+    """Filter of the audit log. A field that is None matches all entries. Texts match a part, in any
+    case.
+    """
 
     who: str | None = None
     action: str | None = None
@@ -120,7 +123,7 @@ class AuditLog:
                 self._failing = False
 
     async def keep(self) -> None:
-        """Write what waits for the store, and drop old entries. Runs until cancelled."""
+        """Write waiting entries to the store, and drop old ones. Runs until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(_RETRY_S):
@@ -177,7 +180,7 @@ class AuditLog:
         return found, after
 
     async def _last_kept(self, records: Records) -> str | None:
-        """Return the key of the oldest entry to keep because of their number; None if all are."""
+        """Return the key of the oldest entry within the maximum number; None if there are fewer."""
         after, count = "", 0
         while count < self._most:
             values = await records.page(KIND, after, min(_PAGE, self._most - count))

@@ -1,4 +1,4 @@
-"""Error of what a caller of the admin API, or of a command with the same effect, has sent."""
+"""Error in the input of the admin API, or of a command with the same effect."""
 
 
 class BadInput(Exception):

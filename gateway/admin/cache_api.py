@@ -15,7 +15,7 @@ from gateway.admin.operation import Operation, Parameter
 from gateway.response_cache.store import PURGE_FILTERS
 
 _PURGE_S = 15.0
-"""Time for a store in Redis to look through its answers."""
+"""Timeout of a search through the answers in Redis."""
 
 
 @dataclass(eq=False)
@@ -43,7 +43,7 @@ class CacheApi:
         replies = await self.fleet.ask("DELETE", f"/cache?{query}", timeout_s=_PURGE_S)
         if not all(one.ok or one.absent for one in replies):
             return answer({"error": "a worker or the store does not answer; try again"}, 503)
-        # Of a shared store, each worker counts what it has removed itself.
+        # With a shared store, each worker counts the answers that it has removed itself.
         removed = sum(one.document["removed"] for one in replies if one.ok)
         note(request, "cache_purged", removed=removed, filters=dict(request.query))
         return answer({"removed": removed})

@@ -12,7 +12,7 @@ from gateway.config import Config
 from gateway.config.secrets import FINGERPRINT
 
 _NAMES = ("name", "id", "url")
-"""Keys that tell the items of a list apart."""
+"""Keys that identify the items of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,14 @@ class _Node:
 
     shown: Any
     exact: Any
-    """Value with fingerprints of secrets. Compared, and never shown."""
+    """Value in which fingerprints stand for secrets. It is compared only, never shown."""
     written: Any
     """Without what the file does not set."""
 
     def children(self) -> Mapping[str, _Node] | None:
-        """Return the values below by their part of a path; None if there are none to tell apart."""
+        """Return the values inside of this one, by their part of the path; None for a value without
+        parts.
+        """
         if isinstance(self.shown, dict):
             keys = [(str(key), key) for key in self.shown]
         elif isinstance(self.shown, list) and all(isinstance(one, dict) for one in self.shown):
@@ -95,7 +97,7 @@ def _changes(path: str, before: _Node | None, after: _Node | None) -> Iterator[C
 
 
 def _value(node: _Node) -> Any:
-    """Return the value to show: of a section, only what the file sets."""
+    """Return the value to show. Of a section, it has only what the file sets."""
     if isinstance(node.shown, dict) and node.shown and node.written is not None:
         return node.written
     return node.shown

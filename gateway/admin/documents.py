@@ -412,7 +412,7 @@ class LiveRequest(Document):
     status: int | None
     bytes_out: int
     detached: bool
-    """True if the caller has left and the stream goes on for a later reader."""
+    """True if the caller has left and the stream continues for a later reader."""
     client: str
     stream: str | None
     """Kept stream that it began or reads: the same for all requests of one stream."""

@@ -24,7 +24,7 @@ class WorkerReply:
     status: int
     document: Any
     absent: bool = False
-    """True if the worker does not run at the moment: it has died, and was not restarted yet."""
+    """True if the worker has died and was not restarted yet."""
 
     @property
     def ok(self) -> bool:
@@ -77,7 +77,7 @@ class Fleet:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 body = await response.read()
-                # aiohttp refuses an unknown path with plain text.
+                # aiohttp answers an unknown path with plain text.
                 is_json = response.content_type == "application/json"
                 return WorkerReply(number, response.status, orjson.loads(body) if is_json else None)
         except aiohttp.ClientConnectorError:

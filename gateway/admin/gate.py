@@ -1,4 +1,4 @@
-"""Gate of the admin listener: each request passes it, is admitted by its role, and is audited."""
+"""Gate of the admin listener: checks the role of each request, and audits its action."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gateway.admin.roles import least_role
 from gateway.admin.views import VIEWS
 
 CALLBACK = "/sign-in/callback"
-"""Path to which the issuer sends a browser back."""
+"""Path to which the issuer redirects a browser."""
 _HEALTH = ("/livez", "/readyz")
 _DOCUMENTS = (*VIEWS, "/sign-in", CALLBACK)
 """Paths that a page of another origin may link to, or send a browser to."""
 _UNAUDITED = "/play/"
-"""Paths below which requests are those of a caller, and no actions of an operator."""
+"""Path prefixes of requests by a caller of the gateway. They are no actions of an operator."""
 
 
 class AdminGate:
@@ -38,7 +38,7 @@ class AdminGate:
         path = _path_of(request)
         try:
             return await self._answered(request, path, handler)
-        finally:  # what was done is written, even if the handler fails afterwards
+        finally:  # actions are written even if the handler fails afterwards
             await self._audit.write(request[NOTES])
 
     async def _answered(
@@ -100,7 +100,7 @@ class AdminGate:
 
     @staticmethod
     def _note_unnoted(request: web.Request, path: str, response: web.StreamResponse) -> None:
-        """Note an action whose handler noted nothing: it failed, or changed nothing."""
+        """Note an action that its handler has not noted, because it failed or changed nothing."""
         is_open = least_role(request.method, path) is None
         if is_open or not path or path.startswith(_UNAUDITED):
             return

@@ -20,7 +20,7 @@ from gateway.store.records import Records
 
 _PAGE = 1000
 _SCANNED = 20_000
-"""Number of records after which a call returns what it has found."""
+"""Number of records that one call reads at most; it then returns the matches so far."""
 
 
 def ordered(
@@ -31,7 +31,7 @@ def ordered(
     before: Holder | None,
     now: datetime,
 ) -> Holder:
-    """Return the team or user that an order describes, in place of the one before. Raise
+    """Return the team or user that an order describes, which replaces the former one. Raise
     BadInput.
     """
     if kind == "team" and not re.fullmatch(TEAM_NAME, name):
@@ -69,7 +69,7 @@ def document(holder: Holder) -> dict[str, Any]:
 def difference(
     before: Holder | None, after: Holder | None
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """Return the fields that differ, before and after a change; None if there is no record."""
+    """Return the changed fields, before and after a change. None stands for a missing record."""
     old = {} if before is None else before.model_dump(mode="json", exclude_defaults=True)
     new = {} if after is None else after.model_dump(mode="json", exclude_defaults=True)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]

@@ -1,4 +1,4 @@
-"""The registers of API keys that a configuration has, by the names of their providers."""
+"""Registers of the API keys of a configuration, by the names of their providers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def providers_of(config: Config) -> Mapping[str, models.ApiKeyProviderSettings]:
 
 
 def register_of(config: Config, name: str | None) -> KeyRegister:
-    """Return the register of a provider; None: of the first. Raise HTTPNotFound or
+    """Return the register of a provider, of the first one for None. Raise HTTPNotFound or
     HTTPServiceUnavailable.
     """
     found = providers_of(config)

@@ -19,7 +19,7 @@ _NOTHING = 0.001
 
 
 async def worker_limits(runtime: Runtime) -> dict[str, Any]:
-    """Return the limits of one worker: its recently used keys, with what their store has left."""
+    """Return the limits of one worker: its recently used keys, and the amounts left."""
     keys = list(runtime.limit_activity.keys)
     levels = await runtime.stores.limits.look([key.look for key in keys]) if keys else ()
     limits = runtime.config.limits
@@ -68,8 +68,8 @@ def _urgency(key: dict[str, Any]) -> tuple[int, str, str, list[str]]:
 
 
 def _document(key: ActiveKey, limit: models.Limit | None) -> dict[str, Any]:
-    """Return the document of a key. A limit that was set at run time is not in the configuration:
-    then its level is the word of its key.
+    """Return the document of a key. For a limit that was set at run time, and is not in the
+    configuration, the level is the word of its key.
     """
     rule = key.rule
     amount = (rule.told or "").partition("budget of ")[2] if limit is None else limit.budget

@@ -32,7 +32,7 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     """JSON Schema of the value."""
     required: bool = False
-    """True if the query must have it. A path always has its parameters."""
+    """True if the query must contain the parameter. Parameters of the path are always there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Operation:
     is_open: bool = False
     """True if it needs no authentication."""
     is_source: bool = False
-    """True if the handler is a source: it takes no request, and returns the document itself."""
+    """True if the handler is a source: a method without a request that returns the document."""
     select: Callable[[Any, Mapping[str, str]], Any] | None = None
     """Function that returns the part of a source's document that a query asks for; None for a
     source without parameters. It may raise BadInput.

@@ -1,4 +1,4 @@
-"""Operator of a request to the admin listener: who it is, and what the request may do."""
+"""Operator of a request to the admin listener: identity and role."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # commands need no server
     from aiohttp import web
 
 OPERATOR = "gateway.operator"
-"""Key of a request under which its operator is kept."""
+"""Key under which aiohttp's request object keeps its operator."""
 
 How = Literal["token", "session", "local", "shell", "none"]
 
@@ -21,10 +21,10 @@ class Operator:
     """Person or program that sent a request."""
 
     name: str
-    """Name that the audit log shows: that of a person at the issuer, or of a token."""
+    """Name in the audit log: of the person at the issuer, or of the token."""
     how: How
-    """Kind of recognition. `local`: nothing is asked for on the loopback interface. `none`: not
-    recognized.
+    """Way in which the operator was identified. `local`: the loopback interface requires no
+    credential. `none`: unknown.
     """
     role: OperatorRole | None
     address: str | None
@@ -35,6 +35,6 @@ class Operator:
 
 
 def operator_of(request: web.Request) -> Operator:
-    """Return the operator of a request that was admitted."""
+    """Return the operator of an admitted request."""
     found: Operator = request[OPERATOR]
     return found

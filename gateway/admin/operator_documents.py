@@ -26,23 +26,25 @@ class Session(Document):
     tokens: bool = False
     """True if a token can begin a session."""
     issuer: str | None = None
-    """Host of the issuer at which people sign in, at `/sign-in`; null if there is none."""
+    """Host of the issuer that `/sign-in` leads to; null without an issuer."""
     name: str | None = None
-    """Name of the operator. Only if admitted; so are all fields below."""
+    """Name of the operator. This field and all below are present only if the request would be
+    admitted.
+    """
     how: Literal["token", "session", "local"] | None = None
-    """Kind of recognition of the operator; `local` without a token or a sign-in."""
+    """Way in which the operator was identified; `local` without a token or a sign-in."""
     role: RoleWord | None = None
     version: str | None = None
     """Version of the gateway."""
     links: dict[str, str] = Field(default_factory=dict)
     """`admin.links` of the configuration."""
     public: str = ""
-    """URL of the public listener, as this host reaches it."""
+    """URL of the public listener, as seen from this host."""
 
 
 class SignedOut(Document):
     end_session_url: str | None
-    """URL at which a browser ends its session at the issuer, too; null if there is none."""
+    """URL at which a browser ends its session at the issuer; null if the issuer has none."""
 
 
 class OperatorSessionState(Document):
@@ -70,7 +72,7 @@ class AuditLine(Document):
     who: str
     """Name of the person or of the token, or `USER@HOST` of a command."""
     how: Literal["token", "session", "local", "shell", "none"]
-    """Kind of recognition of the operator; `none` if it was not recognized."""
+    """Way in which the operator was identified; `none` if unknown."""
     role: RoleWord | None
     subject: str | None
     """Claim `sub` of a person who signed in at the issuer."""
@@ -87,7 +89,7 @@ class AuditLine(Document):
     reason: str | None
     """Reason why it was refused or failed."""
     request_id: str | None
-    """Id of the request to the admin API, which the log line has, too."""
+    """Id of the request to the admin API, as in its log line."""
 
 
 class AuditPage(Document):
@@ -95,4 +97,4 @@ class AuditPage(Document):
     next: str | None
     """Value of `after` for the next page; null if there is none."""
     kept: bool
-    """False if the store is the memory of this process, which forgets them when it ends."""
+    """False if entries are kept in memory only, and are lost when this process ends."""

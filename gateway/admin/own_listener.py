@@ -1,4 +1,4 @@
-"""TLS from the admin process to the public listener of the same gateway."""
+"""TLS context for connections from the admin process to the public listener of the same gateway."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ class PendingSignIns:
         return PendingSignIn(state, nonce, verifier, redirect_uri)
 
     async def finish(self, browser: str | None, state: str) -> BegunSignIn | None:
-        """Return a sign-in, and forget it. None if this browser has begun none with this state, or
-        finished it before. Raise StoreUnavailable.
+        """Return a sign-in, and forget it; None if this browser has no unfinished sign-in with this
+        state. Raise StoreUnavailable.
         """
         if browser is None:
             return None
@@ -92,7 +92,9 @@ def is_browser(text: str | None) -> bool:
 
 
 def own_path(text: str) -> str:
-    """Return the text if it is a path of a page of this listener, otherwise the first page's."""
+    """Return the text if it is the path of a page of this listener, otherwise the path of the first
+    page.
+    """
     is_plain = text.isascii() and text.isprintable() and "\\" not in text and " " not in text
     if not is_plain or len(text) > _RETURN_CAP or not re.match(r"/(?!/)", text):
         return "/"

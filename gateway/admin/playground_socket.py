@@ -27,7 +27,9 @@ _MESSAGE_BYTES = 16 * 1024 * 1024
 _FIRST_S = 10.0
 _PING_S = 20.0
 _NEVER_SENT = (1005, 1006)
-"""Codes for a close without a code or a close frame; never sent (RFC 6455 section 7.4.1)."""
+"""Codes of a close without a code, or without a close frame. They are never sent (RFC 6455 section
+7.4.1).
+"""
 
 _Socket = ClientWebSocketResponse[bool] | web.WebSocketResponse[bool]
 

@@ -1,4 +1,4 @@
-"""Parts of the handlers of keys, teams and users: pages, versions, errors of the store."""
+"""Common parts of the handlers of keys, teams and users: pages, versions, errors of the store."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def limit_of(request: web.Request, default: int = PAGE) -> int:
 
 
 def check_version(request: web.Request, record: bytes | None) -> None:
-    """Raise HTTPConflict if a request was made from another version of a record."""
+    """Raise HTTPConflict if a request is based on another version of a record."""
     if request.query.get("version") not in (None, version_of(record)):
         reason = "it was changed meanwhile: read it again, and repeat your change"
         if request.query["version"] == ABSENT:

@@ -33,7 +33,7 @@ _KEPT = 20
 _MOST_CHANGES = 200
 ASKED = "asked for by an operator"
 _ROTATION = "a secret changed"
-"""Reason of a reload that only applies other values of secrets."""
+"""Reason of a reload that only applies changed secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Outcome:
     restart: tuple[str, ...] = ()
     """Changed settings that take effect only after a restart."""
     changes: tuple[Change, ...] = ()
-    """Differences from the configuration before; at most `_MOST_CHANGES`."""
+    """Differences from the former configuration; at most `_MOST_CHANGES`."""
     more_changes: int = 0
     """Number of further differences."""
 
@@ -97,7 +97,7 @@ class Reloader:
     async def reload(self, why: str) -> Outcome:
         """Read the files again, apply them if possible, and log the outcome."""
         async with self._one_at_a_time:
-            # What a file includes is watched even if it is refused.
+            # Included files are watched even if the configuration is refused.
             self._included = await asyncio.to_thread(included_patterns, self._file)
             self._seen = file_versions(self._file, self._included)
             try:

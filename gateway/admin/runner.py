@@ -29,6 +29,6 @@ class _Connection(web.RequestHandler):
 
 
 class AdminRunner(ConnectionRunner):
-    """Runner whose connections answer faults by themselves."""
+    """Runner whose connections answer malformed requests with the gateway's own error."""
 
     connection = _Connection

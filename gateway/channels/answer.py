@@ -15,7 +15,8 @@ from gateway.sse import Event, EventSplitter, EventTooLarge
 _BATCH_EVENTS = 256
 """Maximum number of events in one call of the store."""
 _WAITING_CAP_BYTES = 1024 * 1024
-"""Bytes of events that may wait for the store. Events beyond are lost, which followers are told."""
+"""Bytes of events that may wait for the store. Further events are lost, and followers get a notice.
+"""
 
 
 class PublishedAnswer:

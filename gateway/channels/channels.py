@@ -62,7 +62,7 @@ class Channels:
         self.counts: dict[str, ChannelCounts] = {}
         """Counters by route."""
         self.draining = False
-        """True once followers are told to come back elsewhere."""
+        """True once followers are asked to reconnect to another process."""
         self.fanout = Fanout()
         self._channels: dict[str, Channel] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}

@@ -1,4 +1,4 @@
-"""Position of one follower in a channel, and the losses that it is told of."""
+"""Position of one follower in a channel, and the lost events to report to it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ChannelSpace:
     drops: bool
     """True if a follower that lags loses events, False if it is disconnected."""
     presence: bool
-    """True if followers are told how many follow."""
+    """True if followers learn how many others follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runtime that `check` and `routes` build from a file, as `serve` would."""
+"""Construction of the runtime of a file, as `serve` does it, for `check` and `routes`."""
 
 from __future__ import annotations
 

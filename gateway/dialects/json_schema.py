@@ -35,7 +35,7 @@ def maybe_number(least: float | None = None, most: float | None = None) -> Schem
 def record(
     properties: Mapping[str, Schema], required: Sequence[str] = (), *, null: bool = False
 ) -> dict[str, Any]:
-    """Return the schema of an object with these fields. `null`: it may also be null."""
+    """Return the schema of an object with these fields. With `null`, null is allowed, too."""
     schema: dict[str, Any] = {
         "type": ["object", "null"] if null else "object",
         "properties": dict(properties),
@@ -62,7 +62,9 @@ def chosen_by(field: str, variants: Mapping[str, Schema], **common: Any) -> dict
 
 
 def text_or_list(items: Schema, *, null: bool = False, **more: Any) -> Schema:
-    """Return the schema of a text, or of a list of such items. `more` are further keywords."""
+    """Return the schema of a text, or of a list whose items have the schema `items`. `more` are
+    further keywords.
+    """
     return {"type": ["string", "array", *(["null"] if null else [])], "items": items, **more}
 
 

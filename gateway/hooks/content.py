@@ -16,7 +16,7 @@ from gateway.exchange import Exchange
 class Refused(Exception):
     """Raised by a hook to refuse a request or an answer.
 
-    `reason` is for the log. `message` is told to the caller.
+    `reason` is for the log, `message` for the caller.
     """
 
     def __init__(self, reason: str = "", message: str | None = None) -> None:

@@ -21,7 +21,7 @@ from typing import Any, cast
 from gateway.hooks.content import Edit, HookedRequest, TextWindow
 
 _CHUNK_CHARS = 1000
-"""Longer texts are searched in pieces: one takes some 10 ms, and streams go on in between."""
+"""Longer texts are searched in pieces of some 10 ms, so that streams continue in between."""
 _OVERLAP_CHARS = 128
 """Characters of a piece that the next one begins with. Longer data at this place is not found."""
 _HELD_CHARS = 48
@@ -73,7 +73,7 @@ class Redactor:
         return _applied(text, await self.found(text))
 
     async def found(self, text: str) -> list[Edit]:
-        """Return the edits that redact a text. Other work goes on in between."""
+        """Return the edits that redact a text. Other tasks run in between."""
         found: list[Edit] = []
         for edits in self._pieces(text):
             found += edits

@@ -39,8 +39,8 @@ class Leases:
             self._store.post([release])
 
     def give_up(self, demand: Demand) -> Demand | None:
-        """Stop renewing a slot. Return the demand that releases it, for the caller to post; None if
-        the slot was released before.
+        """Stop renewing a slot. Return the demand with which the caller releases it; None if it was
+        released before.
         """
         if self._held.pop(demand.holder, None) is None:
             return None

@@ -14,9 +14,11 @@ takes about 0.2 ms, or 0.8 ms if events are translated. With a smaller budget, s
 fast as they can cost noticeably more.
 """
 FREE_BYTES = 3 * LINES_A_TURN
-"""A read of up to this size is not counted: chunks of one byte have three bytes a line."""
+"""Size of a read up to which its lines are not counted: with chunks of one byte, a line has three
+bytes.
+"""
 _SHORT_BYTES = 16 * 1024
-"""Up to this size, all lines are counted first: nearly always they fit into the budget."""
+"""Size up to which all lines are counted first: nearly always they fit into the budget."""
 
 
 def turn_end(data: bytes | bytearray, start: int, stop: int, lines: int) -> int:

@@ -277,7 +277,7 @@ class _Relay:
             self._ids = self._ids[0] or ids[0], ids[-1]
 
     def outcome(self) -> dict[str, int | str]:
-        """Return what the publisher is told at the end."""
+        """Return the response to a publisher whose stream has ended."""
         if not self.count:
             return {"events": 0}
         first, last = (written(event_id).decode() for event_id in self._ids)

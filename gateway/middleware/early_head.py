@@ -18,7 +18,7 @@ from gateway.request import Request
 from gateway.request_body.reader import BodyReader
 
 _LONGEST_READ_BYTES = 1024 * 1024
-"""A longer body is not read only to find out whether it asks for a stream."""
+"""Largest body that is read only to find out whether it asks for a stream."""
 
 
 class Early:

@@ -1,4 +1,4 @@
-"""Record of one request: who asked what, what served it, and what the answer was.
+"""Record of one request: caller, request, endpoint and answer.
 
 Facts are taken when the request ends. Bodies are read, redacted and assembled later, in the thread
 that writes.
@@ -29,7 +29,7 @@ from gateway.usage import Usage
 
 VERSION = 1
 STREAM_FACTOR = 16
-"""Bytes of a streamed answer that are kept for each byte of text: an event contains little."""
+"""Bytes of a streamed answer to keep for each byte of its text: most of an event is no text."""
 _FACTS_BYTES = 1024
 _ESCAPE = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 _TEXTS = ("text/", "application/json", "application/x-www-form-urlencoded", "application/xml")
@@ -70,7 +70,7 @@ class AuditRecord:
         self._made: dict[str, Any] | None = None
 
     def prepare(self) -> Awaitable[None] | None:
-        """Redact by hooks, which need the event loop."""
+        """Redact the record with hooks. They need the event loop."""
         redaction = self._options.redaction
         return None if redaction is None or not redaction.hooks else self._redact(redaction)
 
@@ -114,8 +114,8 @@ class AuditRecord:
         return {**told, **made, **({"truncated": True} if is_cut else {})}
 
     def _body(self, body: bytes, content_type: str) -> dict[str, Any]:
-        """Return a body: a JSON value as such, other text as text, and of other data only why it
-        is left out.
+        """Return the body to record: the value of JSON, other text unchanged, and for binary data
+        only the reason why it is left out.
         """
         options = self._options
         if not is_legible(content_type, body):
@@ -164,7 +164,7 @@ class AuditRecord:
             if isinstance(made.get("body"), dict):
                 told |= _forms(of_document(made["body"], _as_is, options.cap_bytes))
         except (orjson.JSONEncodeError, RecursionError):
-            # It is nested too deeply: nobody may keep out of the record in this way.
+            # Too deeply nested for JSON. It is still recorded, so that nobody can evade the audit.
             text = self._mask(data[: options.cap_bytes + MARGIN_BYTES].decode("utf-8", "replace"))
             return {**told, "body": cut(text, options.cap_bytes), "truncated": True}
         made["truncated"] = made.get("truncated", False) or is_cut
@@ -191,7 +191,7 @@ class AuditRecord:
 def facts_of(
     exchange: Exchange, captured: CapturedPrompt, options: RecordOptions, price: Price
 ) -> dict[str, Any]:
-    """Return what is told of a request besides its content. What is not known is left out."""
+    """Return the facts of a request besides its content. Unknown facts are left out."""
     duration_s = exchange.ended_at - exchange.started_at
     began_at = datetime.fromtimestamp(
         time.time() - (time.perf_counter() - exchange.started_at), UTC
@@ -259,7 +259,7 @@ def facts_of(
 
 
 def verdict_of(exchange: Exchange) -> str:
-    """Return `ok`, the code of the error, or why the request did not end well."""
+    """Return `ok`, the code of the error, or the reason of another bad end."""
     if exchange.error_code is not None:
         return exchange.error_code
     if (exchange.status or 0) >= 400:
@@ -297,7 +297,7 @@ def _is_cut(forms: AnswerForms) -> bool:
 
 
 def _decoded(data: bytes, coding: str, cap_bytes: int) -> tuple[bytes, bool]:
-    """Return an answer without its content coding, and True if that is not all."""
+    """Return an answer without its content coding, and True if its end is missing."""
     pieces: list[bytes] = []
     room = cap_bytes
     try:

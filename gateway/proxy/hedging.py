@@ -9,8 +9,8 @@ from gateway.errors import GatewayError
 from gateway.proxy.attempt import Attempt
 
 SOONEST_S = 0.01
-"""The shortest delay that is measured. uvloop's timers count milliseconds: a p95 below one would
-hedge every request.
+"""Shortest delay before a second attempt. uvloop's timers count milliseconds, so a p95 below 1 ms
+would hedge every request.
 """
 
 
@@ -50,7 +50,7 @@ async def hedged(
 
 
 async def _let_go(running: Mapping[asyncio.Task[None], Attempt]) -> None:
-    """End attempts, whether they have a response or not."""
+    """Cancel attempts, with or without a response."""
     for task, attempt in running.items():
         if not task.cancel() and task.exception() is None:
             attempt.abandon()

@@ -1,4 +1,4 @@
-"""Stored answer: head and body as they were sent, and what is told of them later."""
+"""Stored answer: head and body as they were sent, their times and usage."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Allowed:
             return Policy(OnDisconnect.CANCEL)
         if word == OnDisconnect.DETACH and not text:
             if not self.detach:
-                raise _refusal("This route does not let a generation go on without a reader.")
+                raise _refusal("This route does not let a generation continue without a reader.")
             return Policy(OnDisconnect.DETACH)
         if word == OnDisconnect.GRACE:
             try:

@@ -64,7 +64,7 @@ class NoClient(VirtualTransport):
         return partial(BridgeWriter, self)
 
     def head(self, status: int, fields: Mapping[str, str]) -> None:
-        """Close if the answer goes on without a client."""
+        """Close if the answer continues without a client."""
         self._look()
 
     def body(self, data: bytes) -> None:

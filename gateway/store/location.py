@@ -37,7 +37,7 @@ class Location:
     """Kind and place of a store."""
 
     kind: StoreKind | None
-    """None if the URL is not that of a store. This can only be a URL that is a secret."""
+    """Kind of the store; None for a secret URL that is not valid."""
     url: str
     """The whole URL, with the password if it has one."""
 

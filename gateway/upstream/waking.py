@@ -3,7 +3,7 @@
     AWAKE ── a request finds it asleep ──▶ WAKING ── an answer that is no 503, or a check ──▶ AWAKE
 
 While it is waking, one request at a time tries whether it has started, after the pause that the
-backend asked for. The others wait in the order of arrival, and all go on when one is answered.
+backend asked for. The others wait in the order of arrival, and all continue when one is answered.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Waking:
         self._schedule()
 
     def awake(self) -> None:
-        """Note that the backend works: let all requests go on."""
+        """Note that the backend works: all requests continue."""
         if self.state is WakingState.AWAKE:
             return
         self._report(f"awake after {self.for_s:.1f} s")

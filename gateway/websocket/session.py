@@ -1,6 +1,6 @@
 """Common code of WebSocket sessions: the client's side, from protocol switch to close frame.
 
-Subclasses say what is on the other side: an upstream (`upstream_session`) or a coroutine inside the
+Subclasses implement the other side: an upstream (`upstream_session`) or a coroutine inside the
 gateway (`client_socket`).
 """
 
@@ -177,7 +177,9 @@ class WebSocketSession(PeerOwner, ABC):
         if self._over:
             return
         self._over = True
-        if not self._ended.done():  # cancelled if the task that waits for it was
+        if (
+            not self._ended.done()
+        ):  # cancelled if the task that waits for this session was cancelled
             self._ended.set_result(None)
         self._watch.stop()
         self.tally.closed(closing.code, by)

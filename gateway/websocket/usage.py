@@ -25,7 +25,7 @@ class SessionUsage:
         """Delta events since the last usage report."""
         self._told = ReportedUsage()
         self._document: UsageDocument | None = None
-        """Message of which pieces have been read but not the last, or None."""
+        """Message whose last piece has not been read yet, or None."""
 
     def feed(self, payload: bytes, first: bool, final: bool) -> Usage | None:
         """Read a piece of a message. Return the usage that a complete message reports, or None."""

@@ -61,7 +61,7 @@ class Watched(Protocol):
         """Announce that the session ends soon, because of its lifetime."""
 
     def expire(self) -> None:
-        """Handle the end of the lifetime. It is called again if the session goes on after it."""
+        """Handle the end of the lifetime. Called again if the session continues after it."""
 
 
 class Watch:

@@ -39,7 +39,7 @@ _HOSTS = ("upstream", _PRESERVE)
 """Values of `host` that are not a host name."""
 Fields = Sequence[tuple[str, str]]
 ReportedUsage = Callable[[str, Endpoint, EndpointState, str], None]
-"""Called with an upstream's name, an endpoint, the endpoint's new state, and the reason."""
+"""Function that is called with an upstream's name, an endpoint, its new state, and the reason."""
 
 
 def upstreams(
@@ -159,7 +159,7 @@ class _EndpointMaker:
         return followed
 
     def _signature(self, found: Found) -> object:
-        """Return the settings that make it a different endpoint if one of them changes."""
+        """Return the settings of an endpoint. If one changes, it counts as another endpoint."""
         options = self._options
         return (
             found.url,

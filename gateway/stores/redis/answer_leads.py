@@ -11,7 +11,7 @@ from gateway.stores.redis.client import PREFIX, answering_within
 _LEASE_S = 6.0
 """Time after which the lead of a process that died is free."""
 _FAILED_S = 1.0
-"""Time for which those who wait are told that there is no answer to share."""
+"""Time for which waiting requests see that there is no answer to share."""
 _LEADS = f"{PREFIX}answer-lead:"
 _FAILED = "failed"
 _TAKE = """

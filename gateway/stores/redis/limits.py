@@ -20,7 +20,7 @@ from gateway.stores.redis.pipe import Pipe, packed
 
 TIMEOUT_S = 0.04
 _LATE_S = 2.0
-"""Time for which a call goes on after its decisions were given up."""
+"""Time for which a call continues after its decisions were given up."""
 _SCRIPT = Path(__file__).with_name("take.lua").read_bytes()
 _DIGEST = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 

@@ -12,13 +12,13 @@ import orjson
 
 
 class AlertKind(StrEnum):
-    """Kind of a condition that operators can be told of."""
+    """Kind of a condition that an alert can report."""
 
     BUDGET_SOFT = "budget_soft"
     """A budget is used up to its soft limit."""
     BUDGET_EXHAUSTED = "budget_exhausted"
     UPSTREAM_DOWN = "upstream_down"
-    """No endpoint of an upstream gets requests. The end of it is told, too."""
+    """No endpoint of an upstream gets requests. Its end is reported, too."""
     ERROR_RATE = "error_rate"
     """Too many requests of a route fail."""
     SILENT_STREAMS = "silent_streams"

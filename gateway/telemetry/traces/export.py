@@ -29,7 +29,9 @@ _SERVICE = "llm-gateway"
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Target of the export. None: taken from the environment, or the exporter's default."""
+    """Target of the export. A field that is None comes from the environment, or from the exporter's
+    default.
+    """
 
     url: str | None = None
     protocol: str | None = None
@@ -42,7 +44,7 @@ class ExportCounts:
 
     sent: int = 0
     lost: int = 0
-    """Spans that the collector did not accept, or not fast enough."""
+    """Number of spans that the collector refused, or did not take in time."""
     why: str = ""
     """Reason for the last loss."""
 
