@@ -210,6 +210,8 @@ class Runtime:
             self.upstreams,
             {},
             {},
+            {},
+            {},
             opened.limits,
             self.leases,
             self.limit_activity,
@@ -253,8 +255,16 @@ class Runtime:
         return self.served.deployments
 
     async def list_models(self) -> None:
-        """Ask upstreams for the models that are discovered, before `start`."""
+        """Ask upstreams for the models that are discovered, before the routes are built."""
         await self.served.list_models()
+
+    def build_routes(self) -> None:
+        """Build the routes, before `start`."""
+        self.served.build()
+
+    async def build_routes_aside(self) -> None:
+        """Build the routes in a thread, before `start`, while another runtime serves requests."""
+        await self.served.build_aside()
 
     def serve(self, request: Request) -> None:
         """Answer a request through the pipeline of its route, or refuse it."""

@@ -82,7 +82,7 @@ def test_every_example_in_its_comments_is_valid(folder: Path) -> None:
     file.write_text(text)
     config = load(file)
     logger = make_logger(lambda _: None, level="info", console=False)
-    Runtime(config, ProcessState.begin(config, logger))
+    Runtime(config, ProcessState.begin(config, logger)).build_routes()
     assert set(config.auth) == {"corp", "demo", "keys", "door"}
     assert {"vllm", "llama-cpp", "ollama", "openai", "azure", "anthropic", "whisper"} < set(
         config.upstreams

@@ -6,6 +6,7 @@ folder.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -205,7 +206,7 @@ class WorkerApi:
     async def _prepare(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         try:
-            loaded = load_document(body)
+            loaded = await asyncio.to_thread(load_document, body)
             try:
                 await self._server.prepare(loaded.config)
             except CannotBuild as exc:

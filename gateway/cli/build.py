@@ -24,6 +24,8 @@ def build(loaded: Loaded) -> Runtime:
     if location == UNREAD or (location.path is not None and not location.path.exists()):
         config = config.model_copy(update={"store": config_models.StoreSettings()})
     try:
-        return Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))
+        runtime = Runtime(config, ProcessState.begin(config, direct_logger(config.telemetry.log)))
     except CannotBuild as exc:
         raise ConfigError(loaded.source.problem(*fault) for fault in exc.faults) from exc
+    runtime.build_routes()
+    return runtime

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ from gateway.telemetry.logs.logger import LogSink, LogWriter, is_console, make_l
 from gateway.telemetry.logs.recent import RecentLines
 from gateway.wiring.traces import local_store
 
+_SWITCH_S = 0.0005
+"""Longest time for which a thread keeps the interpreter from the event loop: of Python's 5 ms, each
+turn of the loop waits that long while a thread prepares another configuration.
+"""
 CONFIG = "config.json"
 """Name of the file with the configuration that every worker serves; a worker reads it at start."""
 
@@ -79,6 +84,7 @@ async def work(context: WorkerContext) -> None:
 
 async def _serve(context: WorkerContext, loaded: Loaded, kept: bytes, writer: LogWriter) -> None:
     keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_S)
     signals = stop_signals(context.master)
     options = loaded.config.server
     log = loaded.config.telemetry.log

@@ -68,6 +68,7 @@ class Server:
         require_c_parser()
         runtime = Runtime(self._config, self.state)
         await runtime.list_models()
+        runtime.build_routes()
         runtime.start()
         self.runtimes.append(runtime)
         self._listener = Listener(runtime, self._config.server, self.state.logger)
@@ -135,6 +136,7 @@ class Server:
         await self.abandon()
         self._prepared = prepared = Runtime(config, self.state, previous=self.runtime)
         await prepared.list_models()
+        await prepared.build_routes_aside()
 
     async def abandon(self) -> None:
         """Close the prepared runtime, if there is one."""

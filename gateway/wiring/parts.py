@@ -31,6 +31,7 @@ from gateway.proxy.shadow import Shadows
 from gateway.response_cache.cache import AnswerCache
 from gateway.resume.streams import Streams
 from gateway.routing.deployments import Deployments
+from gateway.routing.model_access import ModelAccess
 from gateway.store.records import Records
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.reports import Reports
@@ -69,6 +70,10 @@ class Parts:
     """Deployments of each model that has some."""
     discovered: Mapping[str, ListedModel]
     """Models that are served because an upstream lists them, by the name for callers."""
+    access: Mapping[str, ModelAccess]
+    """Models that callers may name to an upstream, by upstream; not of those without a model."""
+    most_output: Mapping[str, int]
+    """Maximum tokens of one answer, by model, where it is configured."""
     store: GuardedStore
     leases: Leases
     limit_activity: LimitActivity

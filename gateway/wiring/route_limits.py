@@ -83,7 +83,7 @@ class RouteLimits:
         """Return the check of these limits; None if there are none. `named` are those that a
         principal may have of its own, and `own_rules` makes those that it has since run time.
         """
-        config, route, parts = self._config, self._route, self._parts
+        route, parts = self._route, self._parts
         own = [rule for name in names for rule in self._named[name]]
         if not own and not named and own_rules is None:
             return None
@@ -95,11 +95,7 @@ class RouteLimits:
             parts.limit_activity,
             show=route.limit_headers,
             asks_usage=DIALECTS[self._dialect].asks_for_usage,
-            most={
-                name: model.max_output_tokens
-                for name, model in config.models.items()
-                if model.max_output_tokens is not None
-            },
+            most=parts.most_output,
             own=own_rules,
             soft=None if own_rules is None else parts.soft_limits,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,14 +19,15 @@ from gateway.routing.table import RouteTable
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.traces.recording import TraceRecords
 from gateway.upstream.model_polling import ModelPolling
+from gateway.wiring import traces
 from gateway.wiring.deployments import deployments
-from gateway.wiring.discovered_models import Merged, UpstreamModels, merged, polling
+from gateway.wiring.discovered_models import Lists, Merged, UpstreamModels, merged, polling
 from gateway.wiring.metrics import counting
 from gateway.wiring.parts import Parts
 from gateway.wiring.pipelines import pipeline_without_route
 from gateway.wiring.prices import prices
 from gateway.wiring.routes import routes
-from gateway.wiring.traces import set_prices
+from gateway.wiring.targets import model_access
 
 _REBUILD_S = 1.0
 """Shortest time between two changes of the models that are served."""
@@ -34,10 +35,21 @@ _NAMED = 10
 """Number of models that a log line names."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltRoutes:
+    """All that depends on the models."""
+
+    merged: Merged
+    deployments: Mapping[str, Deployments]
+    table: RouteTable
+    routeless: Mapping[str, Pipeline]
+
+
 class ServedRoutes:
     """Route table of a configuration, its deployments, and the models that backends list.
 
-    A change of the models builds new pipelines. Requests in flight stay on the old ones.
+    A change of the models builds new pipelines, in a thread: 10 000 models take 0.4 s. They are
+    served all at once. Requests in flight stay on the old ones.
     """
 
     def __init__(
@@ -52,8 +64,8 @@ class ServedRoutes:
         server_options: Handler,
         previous: ServedRoutes | None = None,
     ) -> None:
-        """`parts` lack what depends on the models. `ended` counts a request out; `server_options`
-        answers OPTIONS for the server as a whole.
+        """Build nothing yet: see `build`. `parts` lack what depends on the models. `ended` counts a
+        request out; `server_options` answers OPTIONS for the server as a whole.
         """
         self._config = config
         self._parts = parts
@@ -63,8 +75,9 @@ class ServedRoutes:
         self._ended = ended
         self._server_options = server_options
         self._logger: FilteringBoundLogger = parts.sinks.logger
-        self._rebuild: asyncio.TimerHandle | None = None
-        """Timer of a change of the models."""
+        self._following: asyncio.Task[None] | None = None
+        """Task that serves other models; None unless they have changed."""
+        self._outdated = False
         self._rebuilt_at = 0.0
         self._started = False
         self.routeless: Mapping[str, Pipeline] = {}
@@ -84,15 +97,20 @@ class ServedRoutes:
             if previous is not None and name in previous.polling:
                 one.inherit(previous.polling[name])
         self.merged: Merged = Merged(config, {}) if previous is None else previous.merged
-        self._build()
 
     async def list_models(self) -> None:
         """Ask each endpoint whose models are discovered for its list, if it was not asked yet.
-        Called before `start`; takes no longer than the timeout of a list.
+        Called before `build`; takes no longer than the timeout of a list.
         """
-        if self.polling:
-            await asyncio.gather(*(one.first() for one in self.polling.values()))
-            self._build()
+        await asyncio.gather(*(one.first() for one in self.polling.values()))
+
+    def build(self) -> None:
+        """Build the routes with the models that are listed now."""
+        self._use(self.built(self._lists()))
+
+    async def build_aside(self) -> None:
+        """Build the routes in a thread, so that the event loop goes on."""
+        self._use(await asyncio.to_thread(self.built, self._lists()))
 
     def start(self, previous: ServedRoutes | None) -> None:
         """Begin to follow changes of the models, in place of `previous`, whose state is taken over.
@@ -101,15 +119,18 @@ class ServedRoutes:
         if previous is not None:
             previous.close()
             self._inherit(previous.deployments)
+        traces.apply(self.merged.config, self._records)
         self._started = True
         for one in self.polling.values():
             one.start()
+        if self._outdated:
+            self._changed()
 
     def close(self) -> None:
         """Stop to follow changes of the models."""
         self._started = False
-        if self._rebuild is not None:
-            self._rebuild.cancel()
+        if self._following is not None:
+            self._following.cancel()
         for one in self.polling.values():
             one.close()
 
@@ -118,29 +139,47 @@ class ServedRoutes:
             if name in before:
                 deployed.inherit(before[name])
 
-    def _build(self) -> None:
-        """Build what depends on the models: deployments, prices, and the pipelines of routes."""
-        found = merged(self._config, {name: one.models() for name, one in self.polling.items()})
-        self._tell(found)
-        self.merged, config = found, found.config
-        before, self.deployments = self.deployments, deployments(config, self._parts.upstreams)
-        self._inherit(before)
+    def _lists(self) -> Lists:
+        self._outdated = False
+        return {name: one.models() for name, one in self.polling.items()}
+
+    def built(self, lists: Lists) -> BuiltRoutes:
+        """Build what depends on the models. Runs in a thread: changes nothing that others read."""
+        found = merged(self._config, lists)
+        config = found.config
+        deployed = deployments(config, self._parts.upstreams)
         sinks = self._parts.sinks
         sinks = replace(sinks, counting=counting(config, self._registry, sinks.classes))
-        set_prices(config, self._records)
         parts = replace(
             self._parts,
-            deployments=self.deployments,
+            deployments=deployed,
             discovered=found.discovered,
+            access=model_access(config),
+            most_output={
+                name: model.max_output_tokens
+                for name, model in config.models.items()
+                if model.max_output_tokens is not None
+            },
             sinks=sinks,
             own_rules=OwnRules(prices(config)),
         )
-        self.table = RouteTable(routes(config, parts, self._ended))
+        return BuiltRoutes(
+            found,
+            deployed,
+            RouteTable(routes(config, parts, self._ended)),
+            {
+                name: pipeline_without_route(config, sinks, name, self._server_options, self._ended)
+                for name in DIALECTS
+            },
+        )
+
+    def _use(self, built: BuiltRoutes) -> None:
+        """Route requests from now on by what was built."""
+        self._tell(built.merged)
+        before, self.deployments = self.deployments, built.deployments
+        self._inherit(before)
+        self.merged, self.table, self.routeless = built.merged, built.table, built.routeless
         self.matcher = RequestMatcher(self.table, self._proxies)
-        self.routeless = {
-            name: pipeline_without_route(config, sinks, name, self._server_options, self._ended)
-            for name in DIALECTS
-        }
 
     def _tell(self, found: Merged) -> None:
         """Log which models an upstream lists anew, and which it lists no more."""
@@ -162,12 +201,17 @@ class ServedRoutes:
 
     def _changed(self) -> None:
         """Serve the models that are listed now: at once, but not more often than each second."""
-        if not self._started or self._rebuild is not None:
-            return
-        loop = asyncio.get_running_loop()
-        at = max(loop.time(), self._rebuilt_at + _REBUILD_S)
-        self._rebuild = loop.call_at(at, self._follow)
+        self._outdated = True
+        if self._started and self._following is None:
+            self._following = asyncio.create_task(self._follow())
 
-    def _follow(self) -> None:
-        self._rebuild, self._rebuilt_at = None, asyncio.get_running_loop().time()
-        self._build()
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._outdated:
+                await asyncio.sleep(self._rebuilt_at + _REBUILD_S - loop.time())
+                self._rebuilt_at = loop.time()
+                await self.build_aside()
+                traces.apply(self.merged.config, self._records)
+        finally:
+            self._following = None

@@ -16,7 +16,7 @@ from gateway.dialects.translation.translation import Translation
 from gateway.routing.deployments import DeployedModel
 from gateway.routing.model_access import ModelAccess, ServedModel
 from gateway.routing.model_rules import ModelRules, ParameterRules
-from gateway.routing.target import Target
+from gateway.routing.target import ANY_MODEL, Target
 from gateway.wiring.balancers import measures
 from gateway.wiring.deployments import key_of
 from gateway.wiring.hints import hint_of, reads_json
@@ -45,7 +45,7 @@ class Targets:
         self._route = route
         self._upstreams = parts.upstreams
         self._deployments = parts.deployments
-        self._accesses: dict[str, ModelAccess] = {}
+        self._access = parts.access
         self._plain: dict[object, Target] = {}
         """Targets whose copies serve all models of the same kind."""
         self._traced = parts.sinks.traced is not None
@@ -163,19 +163,12 @@ class Targets:
             translation=_translation(self._dialect, options, upstream.options.replaced),
             tells_asked=renames,
             traced=self._traced,
-            access=self._access(name),
+            access=self._access.get(name, ANY_MODEL),
             reads_json=any(map(reads_json, balances)),
             measures=any(map(measures, balances)),
             queued=options.admission is not None or options.wake is not None,
             rules=None if model is None else _rules(model, options, DIALECTS[self._dialect]),
         )
-
-    def _access(self, upstream: str) -> ModelAccess:
-        """Return the models that callers may name to an upstream."""
-        found = self._accesses.get(upstream)
-        if found is None:
-            found = self._accesses[upstream] = _access(self._config, upstream)
-        return found
 
 
 def has_rules(model: models.Model) -> bool:
@@ -215,16 +208,14 @@ def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _access(config: Config, upstream: str) -> ModelAccess:
-    """Return the models that callers may name to an upstream."""
-    served: dict[str, list[ServedModel]] = {}
+def model_access(config: Config) -> Mapping[str, ModelAccess]:
+    """Return the models that callers may name to an upstream, by upstream."""
+    served: dict[str, dict[str, list[ServedModel]]] = {}
     for name, model in config.models.items():
+        allowed = ServedModel(name, frozenset(model.scopes))
         for one in model.served_by:
-            if one.upstream == upstream:
-                served.setdefault(one.model or name, []).append(
-                    ServedModel(name, frozenset(model.scopes))
-                )
-    return ModelAccess(served)
+            served.setdefault(one.upstream, {}).setdefault(one.model or name, []).append(allowed)
+    return {upstream: ModelAccess(names) for upstream, names in served.items()}
 
 
 def _translation(

@@ -28,14 +28,12 @@ def tracing(
     hooks: Hooks | None = None,
     classes: RequestClasses | None = None,
 ) -> TracingOf | None:
-    """Return the function that makes the tracing middleware, or None if nothing is traced. Sets the
-    prices that `records` uses.
+    """Return the function that makes the tracing middleware, or None if nothing is traced. Changes
+    nothing: see `apply`.
     """
     traces = config.telemetry.traces
     if traces is None or disabled(os.environ):
         return None
-    set_prices(config, records)
-    records.wanted = traces.local is not None or otlp_endpoint(traces, os.environ) is not None
     networks = config.server.trusted_proxies if traces.trust is None else traces.trust
     trusts = TrustedProxies(networks).trusts if networks else None
     keep = KeepRules(traces.keep.errors, traces.keep.slow, traces.keep.limited)
@@ -59,8 +57,13 @@ def tracing(
     return of
 
 
-def set_prices(config: Config, records: TraceRecords) -> None:
-    """Set the prices that `records` uses."""
+def apply(config: Config, records: TraceRecords) -> None:
+    """Let the records of this process follow a configuration that is served from now on: its
+    prices, and whether there is a destination for records.
+    """
+    traces = config.telemetry.traces
+    if traces is not None:
+        records.wanted = traces.local is not None or otlp_endpoint(traces, os.environ) is not None
     of_models = prices(config)
 
     def price(model: str, used: Usage) -> tuple[float, str]:

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.app import Runtime
 from gateway.config import load_text
+from gateway.usage import Usage
 from tests.support.client import RawClient, ask, request
 from tests.support.exchange import POST
 from tests.support.gateway import RunningGateway, StartGateway, config_text, simple_config
@@ -52,6 +53,24 @@ async def reload(gateway: RunningGateway, document: dict[str, Any], folder: Path
     """Serve another configuration."""
     await gateway.server.prepare(load_text(config_text(document, {}), base=folder))
     gateway.server.commit()
+
+
+async def test_prices_change_with_the_configuration_that_is_served(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    def document(price: float) -> dict[str, Any]:
+        model = {"upstream": "u", "price": {"input": price, "output": price}}
+        route = {"name": "r", "path": "/v1/", "auth": "anonymous", "models": ["m"]}
+        upstream = {"endpoints": [{"url": "http://127.0.0.1:9"}]}
+        return {"upstreams": {"u": upstream}, "models": {"m": model}, "routes": [route]}
+
+    gateway = await start_gateway(document(1.0))
+    server, tokens = gateway.server, Usage(1_000_000, 0)
+    assert server.state.records.price("m", tokens)[0] == 1.0
+    await server.prepare(load_text(config_text(document(2.0), {}), base=tmp_path))
+    assert server.state.records.price("m", tokens)[0] == 1.0
+    server.commit()
+    assert server.state.records.price("m", tokens)[0] == 2.0
 
 
 class Runtimes:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
 from gateway.config import load_text
+from gateway.upstream.model_polling import ModelPolling
+from gateway.wiring.discovered_models import Lists
+from gateway.wiring.served_routes import ServedRoutes
 from tests.support.client import RawClient, Response, request
 from tests.support.exchange import ask
 from tests.support.gateway import RunningGateway, StartGateway, config_text
@@ -442,3 +447,39 @@ async def test_requests_pass_while_a_list_is_awaited(start_gateway: StartGateway
         await eventually(lambda: backend.lists > lists, patience_s=PATIENCE_S)
 
         assert (await post(gateway, "m")).status == 200
+
+
+async def _lists(polling: ModelPolling, names: Sequence[str]) -> None:
+    """Wait until the gateway knows that the backend lists these models."""
+    await eventually(
+        lambda: [model.name for model in polling.models()] == [*names], patience_s=PATIENCE_S
+    )
+
+
+async def test_requests_are_answered_while_other_models_are_made_ready(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ListingBackend(openai_list("a")) as backend:
+        openai = ("vllm", backend.url, {"discover_models": True})
+        gateway = await start_gateway(discovering(openai, models=["*"]))
+        go, begun, build = threading.Event(), threading.Event(), ServedRoutes.built
+
+        def slowly(self: ServedRoutes, lists: Lists) -> object:
+            begun.set()
+            assert go.wait(PATIENCE_S)
+            return build(self, lists)
+
+        monkeypatch.setattr(ServedRoutes, "built", slowly)
+        polling = gateway.server.runtime.served.polling["vllm"]
+        for listed in (("a", "b"), ("a", "b", "c")):
+            backend.shows(openai_list(*listed))
+            polling.refresh()
+            await _lists(polling, listed)
+            await eventually(begun.is_set, patience_s=PATIENCE_S)
+
+        assert await names(gateway) == ["a"]
+        assert (await post(gateway, "a")).status == 200
+        go.set()
+        await asked_until(
+            lambda: names(gateway), lambda got: got == ["a", "b", "c"], patience_s=PATIENCE_S
+        )

@@ -9,7 +9,7 @@ from gateway.config import load_text
 from gateway.config.models import Traces
 from gateway.telemetry.traces.recording import TraceRecords
 from gateway.usage import Usage
-from gateway.wiring.traces import disabled, head_sampling, misread, otlp_endpoint, tracing
+from gateway.wiring.traces import apply, disabled, head_sampling, misread, otlp_endpoint, tracing
 from tests.support.gateway import config_text, simple_config
 
 
@@ -119,7 +119,7 @@ def test_usage_by_day_costs_what_budgets_count() -> None:
     price = {"input": 30.0, "output": 60.0, "cache_read": 3.0}
     document["models"] = {"m": {"upstream": "main", "price": price}}
     records = TraceRecords()
-    assert tracing(load_text(config_text(document, {})), records) is not None
+    apply(load_text(config_text(document, {})), records)
     records.tally(("r", "m", "acme", "ann", "", "", "")).add(Usage(152_500, 1000, cached=150_000))
     (row,) = orjson.loads(records.take())["tallies"]
     assert row[-4:-2] == [pytest.approx(0.075 + 0.45 + 0.06), "USD"]
