@@ -9,9 +9,10 @@ A policy is one object with the phases that it needs:
 - `on_end(exchange)` runs once, when the request has ended.
 - `on_report(exchanges)` runs soon after that, once for some requests: see
   `gateway/telemetry/reports.py`.
-- `around(request, handler)` is aiohttp's middleware signature, for what has to run the rest of the
-  pipeline itself: fallbacks ask it again, plug-ins are written so. It runs in a task. A policy that
-  needs it for some requests only has `surrounds(request)`, which tells for which.
+- `around(request, handler)` is aiohttp's middleware signature, for plug-ins, which run the rest of
+  the pipeline themselves. It runs in a task.
+- `passes(request, rest)` runs the rest of the pipeline itself, too, and returns what a handler
+  returns: fallbacks begin the rest again. No policy behind it has a response phase.
 
 `Pipeline.serve` runs the phases as plain calls. From the first awaitable on, it runs the same
 phases in a task.
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from inspect import isfunction
 from types import CoroutineType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from aiohttp import web
 
@@ -45,7 +46,9 @@ AtOnce = Callable[[Request, web.StreamResponse], web.StreamResponse]
 """Response phase that does not wait."""
 OnEnd = Callable[[Exchange], None]
 OnReport = Callable[[Iterator[Exchange]], None]
-Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]], Any]
+Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]], Result]
+Passes = Callable[[Request, "Segment"], Result]
+Rest = TypeVar("Rest")
 
 
 class Errors(Protocol):
@@ -59,22 +62,14 @@ class Errors(Protocol):
 
 
 class Segment:
-    """Policies up to the next one that runs `around` the rest, and the handler behind them."""
+    """Policies up to the next one that runs the rest itself, and the handler behind them."""
 
-    def __init__(
-        self, policies: Sequence[object], handler: Handler, rest: Segment | None = None
-    ) -> None:
-        """`rest` is the segment that the handler runs, if it runs one."""
+    def __init__(self, policies: Sequence[object], handler: Handler) -> None:
         self._steps: tuple[tuple[int, OnRequest], ...] = tuple(
             enumerate(_phases(policies, "on_request"), 1)
         )
-        own = tuple(reversed(_phases(policies, "on_response")))
-        self._responses: Responses = tuple(enumerate(own, 1))
-        behind = () if rest is None else (phase for _, phase in rest.through)
-        self.through: Responses = tuple(enumerate((*behind, *own), 1))
-        """Response phases of this segment and of all behind it: for the response of a `Pending`,
-        which the last handler has made.
-        """
+        self.through: Responses = tuple(enumerate(reversed(_phases(policies, "on_response")), 1))
+        """Response phases, in order."""
         # A bound method is called without the detour by the object's type.
         self._handler: Handler = handler if isfunction(handler) else handler.__call__  # type: ignore[operator]
 
@@ -88,13 +83,13 @@ class Segment:
             outcome = step(request)
             if outcome is not None:
                 if isinstance(outcome, web.StreamResponse):
-                    return finished(self._responses, request, outcome)
+                    return finished(self.through, request, outcome)
                 return self._continue(request, number, outcome)
         result = self._handler(request)
         if isinstance(result, Pending):
             return result
         if isinstance(result, web.StreamResponse):
-            return finished(self._responses, request, result)
+            return finished(self.through, request, result)
         return self._continue(request, len(self._steps), result)
 
     async def run(self, request: Request) -> web.StreamResponse:
@@ -108,7 +103,7 @@ class Segment:
         self, request: Request, number: int, waiting: Awaitable[web.StreamResponse | None]
     ) -> web.StreamResponse:
         """Wait for the result of a phase, then run those from `number` on."""
-        response, phases = await waiting, self._responses
+        response = await waiting
         if response is None:
             for _, step in self._steps[number:]:
                 outcome = step(request)
@@ -119,10 +114,8 @@ class Segment:
                     break
             else:
                 result = self._handler(request)
-                if isinstance(result, Pending):
-                    phases = self.through
                 response = result if isinstance(result, web.StreamResponse) else await result
-        end = finished(phases, request, response)
+        end = finished(self.through, request, response)
         return end if isinstance(end, web.StreamResponse) else await end
 
 
@@ -262,25 +255,24 @@ def _phases(policies: Sequence[object], name: str) -> tuple[Any, ...]:
 
 
 def _segments(policies: Sequence[object], handler: Handler) -> Segment:
-    """Cut the policies at those that run around the rest."""
+    """Cut the policies at those that run the rest themselves."""
     for number, policy in enumerate(policies):
+        passes: Passes | None = getattr(policy, "passes", None)
+        if passes is not None:
+            rest = _segments(policies[number + 1 :], handler)
+            assert not rest.through
+            return Segment(policies[:number], _handed(passes, rest))
         around: Around | None = getattr(policy, "around", None)
         if around is not None:
             rest = _segments(policies[number + 1 :], handler)
-            surrounds = getattr(policy, "surrounds", _always)
-            return Segment(policies[:number], _surrounded(around, surrounds, rest), rest)
+            return Segment(policies[:number], _handed(around, rest.run))
     return Segment(policies, handler)
 
 
-def _surrounded(around: Around, surrounds: Callable[[Request], bool], rest: Segment) -> Handler:
+def _handed(policy: Callable[[Request, Rest], Result], rest: Rest) -> Handler:
+    """Return the handler that hands a request, and the rest of the pipeline, to a policy."""
+
     def handle(request: Request) -> Result:
-        if not surrounds(request):
-            return rest.begin(request)
-        response: Awaitable[web.StreamResponse] = around(request, rest.run)
-        return response
+        return policy(request, rest)
 
     return handle
-
-
-def _always(request: Request) -> bool:
-    return True

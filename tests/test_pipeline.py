@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.errors import GatewayError, NotFound
 from gateway.exchange import EndReason, Exchange
 from gateway.pending import Pending
-from gateway.pipeline import Pipeline
+from gateway.pipeline import Pipeline, Result, Segment
 from gateway.request import Request
 
 Step = Callable[[Request], Awaitable[web.StreamResponse]]
@@ -226,31 +226,42 @@ async def test_the_rest_runs_as_often_as_the_policy_around_it_asks() -> None:
     assert notes == ["a in", *rest, *rest, "a out"]
 
 
-class Sometimes(Around):
-    """Policy that is not needed around the rest."""
+class Passes:
+    """Policy that begins the rest itself."""
 
-    def surrounds(self, request: Request) -> bool:
-        return False
+    def passes(self, request: Request, rest: Segment) -> Result:
+        return rest.begin(request)
+
+
+class Asks:
+    """Policy without a response phase."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def on_request(self, request: Request) -> None:
+        self._notes.append("asked")
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "request that waits"])
-@pytest.mark.parametrize("outer", [Sometimes, Around])
-async def test_the_rest_runs_by_itself_where_a_policy_does_not_surround_it(
-    outer: type[Around], slow: bool
+@pytest.mark.parametrize("around", [False, True], ids=["in no task", "in a task"])
+async def test_the_rest_needs_no_task_where_a_policy_begins_it_by_a_call(
+    around: bool, slow: bool
 ) -> None:
     notes: list[str] = []
     request, client = made_request()
     later = Later(request)
-    inner = [Note("a", notes), outer(), Note("b", notes, slow=slow), Sometimes(), Slow(notes)]
+    outer = [Note("a", notes), *([Around()] if around else []), Note("b", notes, slow=slow)]
+    inner = [*outer, Slow(notes), Passes(), Asks(notes)]
     Pipeline([], Errors(), inner, lambda _: later).serve(request)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert bool(client.tasks) == (slow or outer is Around)
+    assert bool(client.tasks) == (slow or around)
     later.then(request, web.Response(status=202))
     for task in client.tasks:
         await task
     assert [response.status for response in client.responses] == [203]
-    assert notes == ["a in", "b in", "slow out", "b out", "a out"]
+    assert notes == ["a in", "b in", "asked", "slow out", "b out", "a out"]
 
 
 class Later(Pending):

@@ -4,7 +4,7 @@ noticing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from aiohttp import web
 
@@ -16,6 +16,8 @@ from gateway.errors import (
     UpstreamError,
     UpstreamTotalTimeout,
 )
+from gateway.pending import Answer, Pending
+from gateway.pipeline import Result, Segment
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.translated import understands
@@ -39,43 +41,94 @@ class Fallbacks:
     def __init__(self, sending: SendOptions) -> None:
         self._sending = sending
 
-    def surrounds(self, request: Request) -> bool:
-        """Tell whether there is anything else to ask."""
-        target = target_of(request.exchange)
-        return bool(target.fallbacks) or target.deployed is not None
-
-    async def around(
-        self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    def passes(self, request: Request, rest: Segment) -> Result:
         """Return the first usable response. If all fail, return the last response or raise the last
-        error.
+        error. No task is needed unless the first target fails.
         """
         exchange = request.exchange
         target = target_of(exchange)
-        body, mark = exchange.body, exchange.mark()
+        if not target.fallbacks and target.deployed is None:
+            return rest.begin(request)
+        trial = _Trial(request, rest, self._sending)
+        if target.deployed is not None and exchange.assignment is None:
+            return trial.after(UpstreamBusy("no deployment has room"))
+        try:
+            result = rest.begin(request)
+        except GatewayError as exc:
+            return trial.after(exc)
+        if not isinstance(result, Pending):
+            return trial.wait(result)
+        trial.watch(result)
+        return trial
+
+
+class _Trial(Pending):
+    """Answer of the first target that answers."""
+
+    __slots__ = ("_body", "_first", "_mark", "_rest", "_sending")
+
+    def __init__(self, request: Request, rest: Segment, sending: SendOptions) -> None:
+        super().__init__(request)
+        self._rest = rest
+        self._sending = sending
+        self._body = request.exchange.body
+        self._mark = request.exchange.mark()
+        self._first: Pending | None = None
+        """Answer of the first target, which arrives without a task."""
+
+    def watch(self, first: Pending) -> None:
+        """Deliver the answer of the first target, or another one if it is not usable."""
+        self._first = first
+        first.then = self._arrived
+
+    def cancel(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+
+    def _arrived(self, request: Request, answer: Answer) -> None:
+        self._first = None  # it refers to this object
+        if isinstance(answer, Exception) or answer.status >= 400:
+            request.client.work(self._deliver(answer))
+        else:
+            self.then(request, answer)
+
+    async def _deliver(self, answer: Answer) -> None:
+        """Deliver what is answered after `answer`, which is that of the first target."""
+        try:
+            answer = await self.after(answer)
+        except Exception as exc:
+            answer = exc
+        self.then(self.request, answer)
+
+    async def wait(
+        self, result: web.StreamResponse | Awaitable[web.StreamResponse]
+    ) -> web.StreamResponse:
+        """Wait for the first target. Return the first usable response."""
+        answer: Answer
+        try:
+            answer = result if isinstance(result, web.StreamResponse) else await result
+        except GatewayError as exc:
+            answer = exc
+        return await self.after(answer)
+
+    async def after(self, answer: Answer) -> web.StreamResponse:
+        """Return `answer`, which is that of the first target, if it is usable, and otherwise the
+        first usable response of the others. If all fail, return the last response or raise the last
+        error.
+        """
+        request, exchange = self.request, self.request.exchange
+        target = target_of(exchange)
         others = _Others(request, self._sending)
         while True:
-            failure: GatewayError | None = None
-            response: web.StreamResponse | None = None
-            try:
-                if target.deployed is not None and exchange.assignment is None:
-                    raise UpstreamBusy("no deployment has room")
-                response = await handler(request)
-                reason = await _shortcoming(response, target)
-                if reason is None:
-                    return response
-            except (UpstreamError, Unavailable) as exc:
-                if isinstance(exc, UpstreamTotalTimeout):
-                    raise  # no time is left for another model
-                failure, reason = exc, exc.code
-            found = await others.next(target, same_model=reason != _TOO_LONG)
+            reason = await _shortcoming(answer, target)
+            same_model = reason != _TOO_LONG
+            found = None if reason is None else await others.next(target, same_model=same_model)
             if found is None:
-                if response is None:
-                    assert failure is not None
-                    raise failure
-                return response
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
             name, following, assignment = found
-            exchange.unwind(mark)
+            exchange.unwind(self._mark)
             failed = exchange.served or exchange.model
             if target.deployed is not None:
                 failed = f"{failed} at {target.upstream.name}"
@@ -87,10 +140,14 @@ class Fallbacks:
             target = following
             own_name = target.rename_to or exchange.served or exchange.model
             assert own_name is not None
-            rename_model(request, body, own_name)
+            rename_model(request, self._body, own_name)
             waiting = apply_rules(request, target, self._sending.reader)
             if waiting is not None:
                 await waiting
+            try:
+                answer = await self._rest.run(request)
+            except GatewayError as exc:
+                answer = exc
 
 
 class _Others:
@@ -150,19 +207,25 @@ class _Others:
         )
 
 
-async def _shortcoming(response: web.StreamResponse, target: Target) -> str | None:
-    """Return why another target should be asked instead of using this response; None if it is
-    usable.
+async def _shortcoming(answer: Answer, target: Target) -> str | None:
+    """Return why another target should be asked instead of using this answer; None if it is usable,
+    or an error that another target would have, too.
     """
-    status = response.status
+    if isinstance(answer, UpstreamTotalTimeout):
+        return None  # no time is left for another model
+    if isinstance(answer, UpstreamError | Unavailable):
+        return answer.code
+    if isinstance(answer, Exception):
+        return None
+    status = answer.status
     if status < 400:
         return None
     rotates = target.deployed is not None and status in target.upstream.options.retries.rotate
     if status == 429 or status >= 500 or rotates:
-        words = response.words if isinstance(response, RelayedResponse) else None
+        words = answer.words if isinstance(answer, RelayedResponse) else None
         return f"status {status}: {words[:_LONGEST_REASON]}" if words else f"status {status}"
-    if status in refusals.STATUSES and isinstance(response, RelayedResponse):
-        body = await response.held(refusals.LONGEST_BYTES)
+    if status in refusals.STATUSES and isinstance(answer, RelayedResponse):
+        body = await answer.held(refusals.LONGEST_BYTES)
         if body is not None and refusals.too_long(status, body):
             return _TOO_LONG
     return None

@@ -81,6 +81,26 @@ def model_of(seen: Request) -> str:
     return str(json.loads(seen.body)["model"])
 
 
+@pytest.mark.parametrize("answer", [reply(b"{}"), BUSY], ids=["usable", "not usable"])
+async def test_a_request_waits_without_a_task_for_the_first_model(
+    start_gateway: StartGateway, answer: bytes
+) -> None:
+    async with ScriptedUpstream() as small, ScriptedUpstream(OK) as big:
+        gateway = await start_gateway(config(small, big))
+        async with RawClient(gateway.port) as client:
+            await client.send(chat())
+            connection = await small.accept()
+            await connection.read_request()
+            running = {task.get_coro() for task in asyncio.all_tasks()}
+            names = {getattr(coroutine, "__qualname__", "") for coroutine in running}
+            assert not {name for name in names if name.startswith(("Pipeline.", "_Trial."))}
+            await connection.send(answer)
+            response = await client.read_response()
+            expected = {} if answer != BUSY else {"served": "big"}
+            assert (response.status, response.json()) == (200, expected)
+        await idle(gateway)
+
+
 # -- what makes another model be asked ---------------------------------------------------------
 
 
