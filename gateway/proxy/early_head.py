@@ -28,6 +28,7 @@ from gateway.response_head import CHUNKED, STREAM_ID, fields_of_exchange, http_h
 from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
+_MEMBER = b'"stream"'
 _STREAMS = re.compile(rb'"stream"\s*:\s*true')
 """Pattern of a body that may ask for a stream: the member may be anywhere in it."""
 _FIELDS = {
@@ -191,11 +192,7 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         if exchange.json is not None:
             if exchange.json.streams:
                 return True
-        elif (
-            len(body) <= ALWAYS_LIGHT_BYTES
-            and b"true" in body  # most bodies need no regular expression
-            and _STREAMS.search(body) is not None
-        ):
+        elif len(body) <= ALWAYS_LIGHT_BYTES and _names_stream(body):
             return None
     accept = request.headers.get(ACCEPT)
     # A client that accepts other types as well may get one of those and may not expect a stream.
@@ -204,6 +201,16 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         and EVENT_STREAM in accept
         and exchange.method != "HEAD"
         and all(_is_event_stream(range_) for range_ in accept.split(","))
+    )
+
+
+def _names_stream(body: bytes) -> bool:
+    """Tell whether a body has the member anywhere in it."""
+    # `rfind` takes a third of the time of a regular expression, and `find` longer than that.
+    at = body.rfind(_MEMBER)
+    return at >= 0 and (
+        _STREAMS.match(body, at) is not None
+        or (body.rfind(_MEMBER, 0, at) >= 0 and _STREAMS.search(body, 0, at) is not None)
     )
 
 
