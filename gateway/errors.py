@@ -6,8 +6,8 @@ what is wrong and what to do; it never repeats what the client sent.
 
 from __future__ import annotations
 
-NOBODY_READS = "nobody read it any more"
-"""Reason of a `StreamCancelled` whose client left, and which nobody resumed."""
+NOBODY_READS = "it had no reader"
+"""Reason of a `StreamCancelled` whose client left and did not resume it."""
 _LONGEST_NAME = 100
 """Maximum length of a model's name in the log, in characters, if the model is unknown."""
 
@@ -271,7 +271,7 @@ class UnsupportedCoding(RequestError):
     status = 415
     code = "unsupported_encoding"
     default_message = (
-        "The request body has an unknown Content-Encoding. Send it as it is, or in one of zstd, "
+        "The request body has an unknown Content-Encoding. Send it without one, or with zstd, "
         "br, gzip or deflate."
     )
     default_headers = (("Accept-Encoding", "zstd, br, gzip, deflate"),)
@@ -302,7 +302,7 @@ class WebSocketVersion(RequestError):
 
     status = 426
     code = "websocket_version"
-    default_message = "Only version 13 of the WebSocket protocol is spoken here."
+    default_message = "Only version 13 of the WebSocket protocol is supported here."
     default_headers = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
@@ -328,7 +328,7 @@ class SessionIdle(RequestError):
 
     status = 408
     code = "websocket_idle"
-    default_message = "Nothing was said for too long."
+    default_message = "No message was sent for too long."
 
 
 class SessionExpired(RequestError):
@@ -398,11 +398,13 @@ class TooManyGenerations(RequestError):
     status = 429
     code = "too_many_generations"
     kind = "rate_limit_error"
-    default_message = "This socket may have no more generations at once. Wait for one to end."
+    default_message = (
+        "This socket has as many generations at once as it may have. Wait for one to end."
+    )
 
 
 class TooManyKeys(RequestError):
-    """The caller has as many keys of its own making as its team allows."""
+    """The caller has made as many keys as its team allows."""
 
     status = 409
     code = "too_many_keys"
@@ -501,7 +503,7 @@ class StreamNotFound(NotFound):
     """The stream does not exist, or belongs to another caller; the client cannot tell which."""
 
     code = "stream_not_found"
-    default_message = "There is no such stream, or not any more. Send the request again."
+    default_message = "This stream does not exist, or is no longer kept. Send the request again."
 
 
 class InvalidEventId(RequestError):
@@ -568,13 +570,13 @@ class ChannelNotFound(NotFound):
 
 
 class InvalidEvent(RequestError):
-    """The event to be published cannot be one."""
+    """The event to publish is not valid."""
 
     code = "invalid_event"
 
 
 class TooManyChannels(RequestError):
-    """The tenant has as many channels as it may have."""
+    """The tenant has reached its number of channels."""
 
     status = 429
     code = "too_many_channels"
@@ -584,7 +586,7 @@ class TooManyChannels(RequestError):
 
 
 class TooManyFollowers(RequestError):
-    """The channel, or the caller, has as many followers as it may have."""
+    """The channel, or the caller, has reached its number of followers."""
 
     status = 429
     code = "too_many_followers"

@@ -25,18 +25,18 @@ _MOST_LINES = 8
 _FIELDS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 """Spellings of Content-Length by clients that repeat their heads."""
 _MOST_HEADS = 256
-"""Heads that a worker remembers at least, and half of those that it remembers at most."""
+"""Number of heads that a worker always remembers; it remembers at most twice as many."""
 _UNUSED_S = 60.0
 """Seconds after which a head that does not come again is forgotten at the earliest; twice that at
 the latest.
 """
 _LENGTH = re.compile(rb"\r\nContent-Length: ?([0-9]{1,15})(?=\r\n)", re.IGNORECASE)
 _ODD = (CONTENT_ENCODING, EXPECT, TRANSFER_ENCODING, UPGRADE)
-"""Fields that make a head something else than plain, whatever their values."""
+"""Fields that no plain head has, whatever their values."""
 
 
 class KnownHead:
-    """A parsed head, and what was found out from it alone.
+    """A parsed head, and the results that depend on it alone.
 
     The message has the Content-Length of the first request. That of a later one is the length of
     its body.
@@ -47,9 +47,9 @@ class KnownHead:
     def __init__(self, message: RawRequestMessage, before: bytes, after: bytes) -> None:
         self.message = message
         self.routing: object = None
-        """Result of request matching, by whoever made it; it is valid for the origin only."""
+        """Result of request matching. Only the matcher that made it may use it."""
         self.caller: object = None
-        """Result of authentication, by whoever made it."""
+        """Result of authentication. Only the policy that made it may use it."""
         self._before, self._after = before, after
         self.lines: dict[object, bytes] = {}
         """Header lines for upstreams, by whatever else they depend on; see `keep_lines`."""

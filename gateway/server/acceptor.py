@@ -17,9 +17,9 @@ _BURST = 16
 """Maximum number of connections accepted in one turn: they delay streams by less than 1 ms."""
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 1.0
-"""Pause after the process ran out of files."""
+"""Pause in seconds after the process ran out of file descriptors."""
 _FAREWELL_S = 0.5
-"""Seconds for accepted connections to become connections of the listener when it closes."""
+"""Seconds that a closing acceptor waits for accepted sockets to become connections."""
 
 Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
 """Function that makes an accepted socket a connection."""
@@ -38,7 +38,9 @@ class Acceptor:
         more = select.poll()
         more.register(listening, select.POLLIN)
         self._more_wait = more.poll
-        """Function that tells whether more wait, for a fourth of the time of a vain accept."""
+        """Function that tells whether more connections wait. It takes a fourth of the time of an
+        accept that finds none.
+        """
 
     def start(self, backlog: int) -> None:
         """Accept connections from now on."""
@@ -60,7 +62,7 @@ class Acceptor:
             self._listening.close()
 
     async def closed(self) -> None:
-        """Wait until the accepted sockets are connections. Give up those that take too long."""
+        """Wait until the accepted sockets are connections. Cancel those that take too long."""
         if self._beginning:
             _, late = await asyncio.wait(self._beginning, timeout=_FAREWELL_S)
             for task in late:

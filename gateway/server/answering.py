@@ -1,7 +1,7 @@
 """Answering of the request in flight on a client connection, without a task where none is needed.
 
 The pipeline answers by `send`, at once or later. It runs a coroutine by `work` if it must wait for
-something. Whatever works for the request stops when the client leaves.
+something. All work for the request stops when the client leaves.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class AnsweringConnection(ClosingConnection):
         self._response: web.StreamResponse | None = None
         """Response that is being sent."""
         self._pending: Cancellable | None = None
-        """Answer that the request in flight waits for without a task."""
+        """Answer that will be delivered by a call, without a task."""
         self._tasks: dict[asyncio.Task[None], Request] | None = None
-        """Tasks, with the request that each runs for; None before the first one."""
+        """Tasks, each with its request; None before the first one."""
         self._takes_turn = False
         """True while the next request waits for its turn."""
         self._ending: GatewayError | None = None
@@ -200,7 +200,7 @@ class AnsweringConnection(ClosingConnection):
             self._fail(request, exc)
         else:
             if exchange.session is not None and self._listener.draining:
-                exchange.session.drain()  # the drain began before the session could be told
+                exchange.session.drain()  # the drain began before the session existed
 
     def _send_whole(self, response: web.StreamResponse, exchange: Exchange) -> bool:
         """Send a response whose body is there. Return False if only aiohttp can send it."""
@@ -288,7 +288,7 @@ class AnsweringConnection(ClosingConnection):
             self.writer.fail(error)
         else:
             if exchange.early is not None:
-                exchange.early.close()  # otherwise it might open a stream that nobody ends
+                exchange.early.close()  # it might still open a stream that nothing ends
             self.drop()
 
     def drop(self) -> None:
@@ -342,7 +342,7 @@ class AnsweringConnection(ClosingConnection):
         self.cut()
 
     def _give_up(self, request: Request, reason: EndReason) -> None:
-        """Stop whatever still works for a request, and end its exchange."""
+        """Stop all work for a request, and end its exchange."""
         if self._pending is not None:
             self._pending.cancel()
         if isinstance(self._response, ClientResponse):

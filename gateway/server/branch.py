@@ -1,7 +1,7 @@
 """Connection for one request of a session, such as a generation of a bridge.
 
-It has the life of a client connection: admission, turns, cancellation, expiry, drain. But nothing
-of it is HTTP on a wire: the request comes parsed, and the response goes to a receiver.
+It has the life of a client connection: admission, turns, cancellation, expiry, drain. But it sends
+and receives no HTTP: the request comes parsed, and the response goes to a receiver.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BranchConnection(Connection):
         self._delegated = delegated
         self._receiver: AnswerReceiver | None = None
         self._rest = memoryview(b"")
-        """Part of the body that the request has not taken yet."""
+        """Rest of the body, which the request has not read yet."""
         self.make_writer = ClientStream
 
     def ask(
@@ -119,7 +119,7 @@ class BranchConnection(Connection):
             receiver.complete()
 
     def _finish(self) -> None:
-        """Close. There is nothing unread that could make a reset of it."""
+        """Close. No unread data could turn the close into a reset."""
         if self.transport is not None and not self._discarding:
             self._close_now()
 

@@ -1,4 +1,6 @@
-"""Closing of a client connection, so that the last response arrives, and how clients leave."""
+"""Closing of a client connection so that the last response arrives, and detection of clients that
+left.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ class ClosingConnection(RequestReader):
         self._admitted = False
         """False if the connection is beyond the cap."""
         self._discarding = False
-        """True once everything that the client sends is discarded, and the connection closes."""
+        """True while the connection closes: everything that the client still sends is discarded."""
         self._discarded = 0
         self._read_to_the_end = False
         """True once the client has sent its FIN."""
@@ -155,7 +157,7 @@ class ClosingConnection(RequestReader):
         self._unparsed = b""
         if tcp.can_write_eof():
             tcp.write_eof()
-        HttpProtocol.read_on(self)  # even if the body has no room: nothing is stored any more
+        HttpProtocol.read_on(self)  # even if the body has no room: data is discarded from now on
         self._deadline.move(self.loop.time() + _LINGER_S)
 
     def _stop_lingering(self) -> None:
@@ -190,7 +192,7 @@ class ClosingConnection(RequestReader):
     # -- clients that are gone -------------------------------------------------------------
 
     def _watch_stall(self) -> None:
-        """Cut the connection if the client reads no waiting byte for `send_timeout`."""
+        """Cut the connection if the client reads none of the waiting bytes for `send_timeout`."""
         if self.transport is not None:
             if self._stall is None:
                 self._stall = SendTimeout(self.loop, self.transport)

@@ -1,7 +1,7 @@
 """Client connection: serves the requests that arrive on it, one after the other.
 
 `parsing.py` makes requests of the bytes, `answering.py` sends a response, `closing.py` ends the
-connection. This file says which of these happens when.
+connection. This file decides which of these happens next.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Connection(AnsweringConnection):
         self.secure = False
         """True if the client's connection to this process is encrypted."""
         self.certificate: PeerCertificate | None = None
-        """Certificate that the client has shown, if any."""
+        """Certificate of the client, if it has sent one."""
         self._delegated: DelegatedIdentity | None = None
         """Identity lent by a session or an unfinished answer, if one makes the requests."""
 
@@ -66,8 +66,8 @@ class Connection(AnsweringConnection):
             return
         address = tcp.get_extra_info("peername")
         if address is None:
-            # The client has reset the connection. Its requests may have arrived, but it is not
-            # known any more whether it is a trusted proxy.
+            # The client has reset the connection. Its requests may have arrived, but its address is
+            # lost, so nothing tells whether it is a trusted proxy.
             tcp.abort()
             return
         self._peer = listener.runtime.proxies.peer(address[0])
@@ -96,7 +96,7 @@ class Connection(AnsweringConnection):
     # -- requests ------------------------------------------------------------------------
 
     def _arrived(self) -> None:
-        """Begin what is to be done next, when its turn comes."""
+        """Begin the next request, refusal or close, when its turn comes."""
         if self._request is not None:
             return
         if self._queue:
@@ -171,7 +171,9 @@ class Connection(AnsweringConnection):
 
     @property
     def awaited(self) -> bool:
-        """True if a request has arrived, or may arrive, that has not begun and will be answered."""
+        """True if a request that has not begun will be served: one that has arrived, or may still
+        arrive.
+        """
         if self._discarding:
             return False
         begun = self.exchange is None and bool(self._queue or self._head_bytes or self._unparsed)

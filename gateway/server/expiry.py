@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gateway.client_connection import BodyWriter
 
 _LONGEST_S = 3600.0
-"""Longest time between two checks, in seconds: the wall clock may be set meanwhile."""
+"""Longest time between two checks, in seconds. The wall clock may be changed in between."""
 
 
 class Expiry:

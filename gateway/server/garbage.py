@@ -15,17 +15,17 @@ import gc
 from gateway.server.serving import Server
 
 _YOUNG_OBJECTS = 2_000
-"""Young objects from which on they are collected while no request waits. 5 000 take 1 ms."""
+"""Number of young objects from which on they are collected if no request waits. 5 000 take 1 ms."""
 _MOST_YOUNG_OBJECTS = 10_000
-"""Young objects that are collected at once. 200 streams that begin at one instant make 7 000, and
-need not wait for a collection.
+"""Number of young objects at which they are collected at once. 200 streams that begin at one
+instant make 7 000, and should not wait for a collection.
 """
 _NEVER = 2**30
 _EVERY_S = 0.25
 _ALL_EVERY = 240
-"""Number of collections of young objects, made or not, to one of all objects: one minute."""
+"""Number of checks of the young objects between two of all objects: one minute."""
 _FEW_CONNECTIONS = 500
-"""Open connections up to which all objects are visited: that takes 5 ms."""
+"""Number of open connections up to which all objects are collected: that takes 5 ms."""
 
 
 class GarbageCollection:

@@ -1,8 +1,8 @@
 """Detection of clients that are gone after their FIN.
 
-TCP does not tell a client that is gone from one that only stopped sending. But a client that is
-gone answers any byte with a reset. So the gateway sends bytes without meaning, and asks the kernel
-for the state of the connection.
+In TCP, the FIN of a client that is gone looks like that of one that only stopped sending. But a
+client that is gone answers any byte with a reset. So the gateway sends bytes without meaning, and
+asks the kernel for the state of the connection.
 """
 
 from __future__ import annotations

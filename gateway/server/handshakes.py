@@ -1,8 +1,8 @@
 """TLS handshakes of accepted connections.
 
-asyncio's server would begin every handshake without a count, and close a client that speaks plain
-HTTP without a word. Here a handshake counts as a connection, has a time limit, and begins only with
-a client that speaks TLS.
+asyncio's server does not count handshakes, and closes connections of plain HTTP without an answer.
+Here a handshake counts as a connection, has a time limit, and begins only with a client that speaks
+TLS.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Handshakes:
         """Clients that spoke plain HTTP since the last log line."""
 
     async def begin(self, client: socket.socket) -> None:
-        """Hand an accepted connection over once its handshake is done."""
+        """Make an accepted socket a connection of the listener, once its handshake is done."""
         if self._clients.is_full:
             self._clients.refusals[Unavailable(code="too_many_connections").code] += 1
             client.close()

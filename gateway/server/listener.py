@@ -48,7 +48,7 @@ class Listener:
         self.streams = 0
         """Number of response bodies being sent."""
         self.backlog = Backlog(loop)
-        """Work that connections leave to later turns of the event loop."""
+        """Work of connections for later turns of the event loop."""
         self.draining = False
         """True once no more connections are accepted."""
         self.cutting = False
@@ -135,7 +135,7 @@ class Listener:
         yield from self._kept
 
     def cancel(self, request_id: str) -> bool:
-        """End a request for an operator. Return False if it is not in flight here."""
+        """End a request on behalf of an operator. Return False if it is not in flight here."""
         for connection in self._connections:
             exchange = connection.exchange
             if exchange is not None and exchange.request_id == request_id:

@@ -37,9 +37,11 @@ _EARLY_CAP_BYTES = 64 * 1024
 
 
 _MOST_STRANGE_HEADS = 4
-"""Heads that were not known, after which a client is not expected to repeat any."""
+"""Number of unknown heads after which a connection is not searched for known ones any more."""
 _KNOWN_BODY_BYTES = 32 * 1024
-"""Largest body of a request that is not parsed: one for which aiohttp would not pause reading."""
+"""Largest body of a request with a known head. For a larger one, aiohttp's parser would pause
+reading.
+"""
 
 Heads = Sequence[tuple[RawRequestMessage, StreamReader]]
 Received = tuple[RawRequestMessage, StreamReader, KnownHead | None, bytes | None]
@@ -124,7 +126,7 @@ class RequestReader(HttpProtocol):
     # -- implemented by the connection -----------------------------------------------------
 
     def _arrived(self) -> None:
-        """Begin what is to be done next: there may be a request, a refusal, or the end."""
+        """Begin the next step: a request, a refusal, or the close."""
         raise NotImplementedError
 
     def _head_began(self) -> None:
@@ -134,7 +136,7 @@ class RequestReader(HttpProtocol):
     # -- receiving -------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Parse what a client sent.
+        """Parse data of the client.
 
         Nearly always that is one request with its whole body, on a connection that waits for it.
         Its head may be known; otherwise two calls of the parser are enough. Other bytes go to
@@ -208,7 +210,7 @@ class RequestReader(HttpProtocol):
         return True
 
     def _received(self, data: bytes) -> None:
-        """Parse bytes that are not simply one request."""
+        """Parse bytes that are not exactly one request."""
         if self._refusal is not None or self.transport is None:
             return
         self._at_start = False

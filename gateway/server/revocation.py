@@ -44,7 +44,7 @@ class RevocationCheck:
         checked: dict[int, bool] = {}  # callers have many streams
         for connection, principal, route in list(self._streams()):
             if route in lasting or principal.provider not in runtime.providers:
-                continue  # a reload took the provider away, and streams go on
+                continue  # a reload removed the provider; its streams continue
             holds = checked.get(id(principal))
             if holds is None:
                 holds = CredentialValidity(runtime.providers, principal).holds()

@@ -83,7 +83,7 @@ class Server:
         self._revocation.start()
 
     def _how_connections_begin(self, listener: Listener) -> Begin:
-        """Return what makes an accepted socket a connection. Raise CannotStart."""
+        """Return the function that makes an accepted socket a connection. Raise CannotStart."""
         certificate = self._certificate()
         if certificate is None:
             return partial(asyncio.get_running_loop().connect_accepted_socket, listener)

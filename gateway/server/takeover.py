@@ -22,7 +22,7 @@ from gateway.virtual_transport import VirtualTransport
 
 
 class Takeover:
-    """Function that continues a stream, for `Streams.heir`."""
+    """Continuation of streams; assigned to `Streams.heir`."""
 
     def __init__(self, branch: Callable[[DelegatedIdentity], Branch], streams: Streams) -> None:
         """`branch` returns a new connection for a request with this identity."""
@@ -30,7 +30,7 @@ class Takeover:
         self._streams = streams
 
     def __call__(self, log: StreamLog, saved: SavedRequest) -> None:
-        """Send the request that began the stream again, for the rest of its answer."""
+        """Send the request that began the stream again, to get the rest of its answer."""
         events = b"".join(log.pieces(0, log.size_bytes + 1))
         unfinished = UnfinishedAnswer(log.id, events, saved.taken)
         branch = self._branch(DelegatedIdentity(saved.principal, saved.route, "", unfinished))
@@ -68,7 +68,7 @@ class NoClient(VirtualTransport):
         self._look()
 
     def body(self, data: bytes) -> None:
-        """Close if the answer goes on without a client."""
+        """Close if the answer continues without a client."""
         self._look()
 
     def complete(self) -> None:

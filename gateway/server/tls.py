@@ -30,7 +30,7 @@ def server_context(options: models.ListenerTls) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Answer OpenSSL's question for the password of a key, which would wait for a terminal."""
+    """Answer OpenSSL's request for the password of a key. It would ask at the terminal."""
     raise ssl.SSLError("the key is encrypted")
 
 

@@ -1,4 +1,4 @@
-"""Quota that a provider reports in its answers: how much is left, and how it is renewed. No I/O.
+"""Quota that a provider reports in its answers: the remaining amount, and its renewal. No I/O.
 
 Providers renew a quota continuously, so what is left grows from one answer to the next. A candidate
 that is near its limit gets a smaller share of the requests, before the provider refuses any.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _NEAR = 0.2
-"""Share of a limit below which less is sent."""
+"""Share of a limit below which a candidate gets fewer requests."""
 _STEPS = (1.0, 0.5, 0.25, 0.1, 0.05)
 """Factors on a weight. Few, so that a weight does not change with each answer."""
 _UNTOLD_S = 60.0
@@ -25,11 +25,11 @@ class ReportedQuota:
     """Quota in the headers of an answer."""
 
     kind: str
-    """Such as `requests`, `tokens` or `input-tokens`."""
+    """Name of the quota, such as `requests`, `tokens` or `input-tokens`."""
     limit: float
     remaining: float
     reset_s: float | None = None
-    """Time until the whole limit is left again, if told."""
+    """Time until the whole limit is available again, if the provider reports it."""
 
 
 @dataclass(slots=True)
@@ -85,5 +85,5 @@ class ProviderQuota:
         return next((step for step in _STEPS if left >= step), _STEPS[-1])
 
     def changes_at(self, now: float) -> float:
-        """Return the time at which the share may have grown by itself."""
+        """Return the time at which the share may have grown without a report."""
         return now + 1.0 if self._windows and self.share(now) < 1.0 else float("inf")

@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 300.0
 _UNTOLD_S = 1.0
 """Pause after a refusal that tells none."""
 _NO_CREDENTIAL_S = 60.0
-"""Pause after a refusal of the endpoint's credential: its owner has to mend that."""
+"""Pause after a refusal of the endpoint's credential, which only its owner can correct."""
 _CREDENTIAL_STATUSES = (401, 402, 403)
 _NUMBER = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _PARTS = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|h|m|s|d)")
@@ -95,7 +95,7 @@ def _told_s(fields: RawFields, now: datetime | None) -> float | None:
 
 
 def _duration_s(value: bytes, now: datetime | None) -> float | None:
-    """Return the seconds that a text means: a number, a duration such as 6m0s, or a date."""
+    """Parse a number of seconds, a duration such as 6m0s, or a date. Return seconds from now."""
     if _NUMBER.fullmatch(value):
         return float(value)
     parts = _PARTS.findall(value)

@@ -1,4 +1,4 @@
-"""An upstream: its endpoints, which one is used next, and what is learnt from each answer."""
+"""An upstream: its endpoints, the choice of the next one, and what answers teach about them."""
 
 from __future__ import annotations
 
@@ -527,7 +527,7 @@ class Upstream:
         return "down"
 
     def why(self, endpoint: Endpoint) -> str:
-        """Return the reason for an endpoint's state, for people."""
+        """Return the reason for an endpoint's state, in words."""
         return endpoint.health.why(self._now())
 
     def _look(self) -> None:

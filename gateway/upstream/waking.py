@@ -37,7 +37,7 @@ class WakeOptions:
 
     max_wait_s: float = 120.0
     pause_s: float = 1.0
-    """Time between two tries, if the backend asks for no pause."""
+    """Time in seconds between two tries, unless the backend asks for another pause."""
     most: int = 1024
     """Requests that wait at most."""
 

@@ -138,7 +138,7 @@ BY_ERROR = {
     ),
     "websocket_idle": (
         "client",
-        "Nothing was said on the WebSocket for `websocket.idle`, or its client answered no ping.",
+        "The WebSocket carried no message for `websocket.idle`, or its client answered no ping.",
     ),
     "session_expired": (
         "client",

@@ -449,7 +449,7 @@ async def test_silence_and_a_client_that_answers_no_ping_end_it(
     async with ScriptedUpstream() as upstream:
         silent = await start_gateway(config(upstream.url, idle="100ms"))
         pinging = await start_gateway(config(upstream.url, ping="50ms"))
-        for gateway, reason in ((silent, "Nothing was said"), (pinging, "No answer")):
+        for gateway, reason in ((silent, "No message was sent"), (pinging, "No answer")):
             async with RawClient(gateway.port) as client:
                 await client.send(opening())
                 connection = await upstream.accept()
