@@ -262,7 +262,7 @@ class Exchange(Facts):
     session: SessionState | None = None
     """State of a WebSocket request, on a route that serves WebSockets."""
     early: EarlyStream | None = None
-    """Writer that opens the stream early if the request has to wait."""
+    """Writer that opens the stream early if the request has to wait; closed at the end."""
     held: HeldBody | None = None
     """Share of the body in the memory budget for bodies."""
     tap: UsageTap | None = None
@@ -482,6 +482,11 @@ class Exchange(Facts):
                 self.report_fault(exc)
         if attempt is not None or self._at_end:
             self.unwind(0)
+        if self.early is not None:
+            try:
+                self.early.close()
+            except Exception as exc:
+                self.report_fault(exc)
         for phase in self.phases:
             try:
                 phase(self)

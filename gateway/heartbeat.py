@@ -16,6 +16,7 @@ _LOOKS = 4
 """Checks of a stream in one interval. Periodic checks add no cost to the writes themselves."""
 _MOST_SLOTS = 16
 _SHORTEST_TICK_S = 0.1
+_UNSEEN = -1
 
 
 class Heartbeat:
@@ -82,8 +83,10 @@ class Heartbeats:
         if not self.running:
             self.running = True
             self._wait()
-        heartbeat.seen = heartbeat.written()
-        heartbeat.quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
+        heartbeat.seen, heartbeat.quiet_looks = _UNSEEN, 0  # the first check sees what was written
+        if silent_s >= self._look_s:
+            heartbeat.seen = heartbeat.written()
+            heartbeat.quiet_looks = min(_LOOKS, int(silent_s / self._look_s)) - 1
         heartbeat.slot = slot = self._slots[self._turn]
         slot.add(heartbeat)
 

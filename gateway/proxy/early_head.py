@@ -91,9 +91,7 @@ class EarlyHead(Heartbeat):
         self._sure = sure
         self._stream: ResponseWriter | None = None
         """Writer of the stream, once it is open."""
-        exchange = request.exchange
-        heartbeats.watch(self, time.perf_counter() - exchange.started_at)
-        exchange.at_end(self._ended)
+        heartbeats.watch(self, time.perf_counter() - request.exchange.started_at)
 
     def queued(self, place: Place | None) -> None:
         """Note the request's place in a queue; None once it has left."""
@@ -142,9 +140,6 @@ class EarlyHead(Heartbeat):
         return sse.comment(
             b"queued position=%d deadline=%ds" % (place.position, math.ceil(place.left_s))
         )
-
-    def _ended(self, _: Exchange) -> None:
-        self.close()
 
     # Called by the writer:
 

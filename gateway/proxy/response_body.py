@@ -139,15 +139,19 @@ class ResponseBody:
         The caller keeps it: if this object kept it, there would be a reference cycle, and only the
         garbage collector would free the request.
         """
-        if self._closely or self._tap is not None or self._gaps is not None:
-            return self._looked_at
-        if self._tee is not None:
+        if (
+            self._closely
+            or self._tap is not None
+            or self._gaps is not None
+            or self._filter is not None
+            or self._tee is not None
+        ):
             return self._looked_at
         return None
 
     def tell_cost(self, cost: Callable[[Usage], float], splitter: Callable[[], Splitter]) -> None:
         """Add the cost to the last usage that a stream reports. `cost` returns the price of usage,
-        `splitter` makes the splitter of the dialect. Something has to look at the body already.
+        `splitter` makes the splitter of the dialect. Call this before `look` is asked for.
         """
         if self.is_stream and not self.upstream.head.encoded:
             before = self._filter if isinstance(self._filter, UsageFilter) else None

@@ -361,9 +361,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
                 self._stopped(exc)
-            if self._parts:
+            parts = self._parts
+            if parts:
                 self._idle_bytes = 0
-                body = self._take_parts() if len(self._parts) > 1 else self._parts.pop()
+                body = parts.pop()  # nearly always the only one
+                if parts:
+                    body = self._take_parts() + body
                 self._before, self._last = self._last, body
                 (response.sink_feed or response.feed)(body)
             else:
@@ -616,7 +619,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Keep the connection for the next request, or close it: its response is complete, or it
         was opened ahead.
         """
-        if self._spent or not self._request_sent or self._violation or self._unparsed:
+        if self._spent or not self._request_sent or self._unparsed:
             self._close(keep_response=True)
             return
         self._response = self._reader = None
