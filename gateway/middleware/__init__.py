@@ -1,1 +1,1 @@
-"""Middleware of a route's chain. All of it has aiohttp's middleware signature."""
+"""Policies of a route's pipeline, one in each file: see `gateway/pipeline.py`."""

@@ -42,7 +42,7 @@ class AuditPrompts:
         self._cap_bytes = options.cap_bytes * STREAM_FACTOR
 
     def on_request(self, request: Request) -> None:
-        """Begin to record one of the share. Raise AuditUnavailable."""
+        """Begin to record the request, if it is in the share. Raise AuditUnavailable."""
         if request.method not in _WITH_PROMPT or random.random() >= self._sample:  # noqa: S311
             return
         if self._log.refuses:
@@ -106,12 +106,12 @@ class CaptureRequests:
             return None
         body = _body_of(exchange)
         if exchange.json is None and request.received:
-            body = request.received  # in a form, the model may have been renamed
+            body = request.received  # a form may have been rewritten with another model name
         if body is None and request.body_exists:
             if captured.content_type.strip().lower().startswith(_UPLOADS):
                 captured.left_out = _UPLOADED
                 return None
-            # It is not decoded here: a backend may know codings that the gateway does not.
+            # Not decoded here: a backend may know codings that the gateway does not.
             captured.coding = ",".join(request.headers.getall("Content-Encoding", ()))
             body = self._reader.here(request)
             if body is None:

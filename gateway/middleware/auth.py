@@ -31,7 +31,7 @@ _NOT_DESCRIPTIVE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """Principal of a head that may come again on the same connection. It may use the route."""
+    """Principal of a known head. It may use the route."""
 
     policy: Authenticate
     principal: Principal
@@ -65,7 +65,7 @@ class Authenticate:
         self._scopes = frozenset(scopes)
         first = next(iter(self._providers), None)
         self._recalls = first if isinstance(first, JwtProvider) and not self._tickets else None
-        """Provider that accepts most credentials, and need not see one that it has seen."""
+        """First provider, if it can accept a known head again without looking at its token."""
         self._vouching = {p.name: p for p in (*self._providers, *self._certificates)}
         self._required = None if self._providers else self._other_credentials()
         own = [provider.header for provider in providers if provider.header]
@@ -145,7 +145,7 @@ class Authenticate:
         return None
 
     async def _wait(self, exchange: Exchange, verification: Awaitable[Principal]) -> None:
-        """Wait for a verification that cannot be decided from memory."""
+        """Wait for a verification that needs the issuer or the store."""
         trace = exchange.trace
         mark = trace.begin("auth") if trace is not None else None
         self._admit(exchange, await verification)

@@ -52,7 +52,7 @@ request of one caller.
 _TOLD = frozenset({"X-Translation-Dropped"})
 """Fields of the gateway's own that belong to the answer."""
 _IGNORED_VARY = frozenset({"", "accept-encoding", "origin"})
-"""Fields that do not tell answers apart: stored answers are not compressed, and Origin is not for
+"""Values of Vary that do not matter: stored answers are not compressed, and Origin is not for
 backends.
 """
 _EMBEDDINGS = "embeddings"
@@ -64,7 +64,7 @@ class CacheOptions:
 
     route: str
     fingerprint: bytes
-    """Digest of the configuration that answers depend on."""
+    """Digest of the settings on which answers depend."""
     dialect: Dialect
     scope: str
     """Callers who share answers: `tenant`, `subject` or `route`."""
@@ -77,7 +77,7 @@ class CacheOptions:
     obeys: bool
     """True if Cache-Control of backends is obeyed."""
     waits_for_whole: bool
-    """True if requests wait for an equal one whose answer is no stream."""
+    """True if requests wait for an equal request in progress whose answer is no stream."""
     waits_for_streams: bool
     max_wait_s: float
     counts_hits: bool = True
@@ -243,7 +243,7 @@ class CacheAnswers:
     def _key(self, request: Request, body: JsonBody) -> str | None:
         """Return the key of the answer; None if the body has no canonical form."""
         exchange, options = request.exchange, self._options
-        # What the gateway itself asks for is not the caller's wish.
+        # Fields that the gateway itself has added are no part of the caller's request.
         sent = exchange.body if exchange.filter is None else body.unasked()
         content = None if sent is None else canonical(sent)
         if content is None:
@@ -261,14 +261,14 @@ class CacheAnswers:
         )
 
     def _owner(self, exchange: Exchange, headers: CIMultiDictProxy[str]) -> bytes:
-        """Return what the callers who share an answer have in common."""
+        """Return the part of the key that is the same for all callers who share an answer."""
         scope, principal = self._options.scope, exchange.principal
         if scope == "route":
             shared = ""
         else:
             shared = (tenant_key if scope == "tenant" else subject_key)(exchange)
         if principal is None:
-            # An anonymous caller's credential may be the backend's, which answers to it.
+            # An anonymous caller may send a credential of the backend, on which the answer depends.
             own = _values(headers, (name.decode() for name in sorted(CREDENTIALS)))
             return answer_key((_encoded(shared), *own)).encode()
         return _encoded(shared)
@@ -339,7 +339,7 @@ def _is_fresh(answer: StoredAnswer, asked: RequestDirectives) -> bool:
 
 
 def _is_deterministic(document: Mapping[str, Any], path: str) -> bool:
-    """Tell whether a request has an answer that depends on nothing but the request."""
+    """Tell whether the answer depends on the request only."""
     options = document.get("options")
     told = document.get("temperature")
     if told is None and isinstance(options, dict):

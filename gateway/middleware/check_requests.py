@@ -1,5 +1,5 @@
-"""Check of requests: a body that is wrong by the JSON Schema of its endpoint is refused, and the
-error names the field.
+"""Check of requests: a body that violates the JSON Schema of its endpoint is refused, with an error
+that names the field.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RequestDescription:
         self._body = description(dialect, route_path)
 
     def on_request(self, request: Request) -> Outcome:
-        """Return the description of the requests that the route checks, if it is asked for."""
+        """Answer a request for the description; return None for any other request."""
         exchange = request.exchange
         if exchange.path != self._path or exchange.method not in ("GET", "HEAD"):
             return None
@@ -57,8 +57,8 @@ class CheckRequests:
         return None
 
     async def _later(self, request: Request) -> None:
-        """Check a body that was not read yet, or was parsed in the helper process because it is
-        costly, as its check would be.
+        """Check a body that was not read yet, or one that is so costly that the helper process
+        parsed it, and checks it.
         """
         exchange, reader = request.exchange, self._reader
         body = await reader.whole(request)

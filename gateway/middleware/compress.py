@@ -18,9 +18,9 @@ from gateway.request import Request
 from gateway.resume.replay import Replay
 
 _SMALLEST_BYTES = 1024
-"""Compression of a smaller body does not save a packet."""
+"""Smallest body to compress. Compression of a smaller one does not save a packet."""
 _LARGEST_BYTES = 1024 * 1024
-"""Compression of a larger body would block the event loop. (A stream has no size.)"""
+"""Largest body to compress. A larger one would block the event loop. (A stream has no size.)"""
 _COMPRESSIBLE = re.compile(
     r"text/|application/(?:json|x-ndjson|jsonl|javascript|xml)\b|[a-z0-9./_-]+\+(?:json|xml)\b",
     re.IGNORECASE,

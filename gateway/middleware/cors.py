@@ -1,4 +1,4 @@
-"""CORS: decide from which origins a browser may send requests (WHATWG Fetch, "CORS protocol").
+"""CORS: decides from which origins a browser may send requests (WHATWG Fetch, "CORS protocol").
 
 Origins are compared as a whole, never by suffix. Preflight requests are answered here, before
 authentication, because a browser sends no credential with them.

@@ -1,6 +1,4 @@
-"""Fallbacks: if one deployment or model cannot answer, another one is asked, without the caller
-noticing.
-"""
+"""Fallbacks: if one deployment or model cannot answer, the gateway asks another one."""
 
 from __future__ import annotations
 
@@ -93,7 +91,7 @@ class _Trial(Pending):
             self.then(request, answer)
 
     async def _deliver(self, answer: Answer) -> None:
-        """Deliver what is answered after `answer`, which is that of the first target."""
+        """Deliver the answer to use after `answer`, that of the first target."""
         try:
             answer = await self.after(answer)
         except Exception as exc:
@@ -200,7 +198,7 @@ class _Others:
             self._tried.add(found[1].deployment.key)
 
     async def _takes(self, target: Target) -> bool:
-        """Tell whether the target can be asked at all."""
+        """Tell whether the request fits into the model, and can be translated for the target."""
         request = self._request
         return fits(request, target, surely=True) and await understands(
             request, target, self._sending

@@ -1,4 +1,6 @@
-"""Requests on their way through the hooks of a route, before they are forwarded."""
+"""Hooks for requests: they see each request of a route before it is forwarded, and may change or
+refuse it.
+"""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Counting:
             exchange.served,
             exchange.upstream,
             exchange.endpoint,
-            # The label: tenants without one of their own have one subtotal together.
+            # The label, not the tenant: tenants without a label of their own share one subtotal.
             "" if principal is None else self._tenants(principal.tenant or ""),
             None if exchange.model is None else self._operation_of(exchange.path),
             exchange.first_byte_at is None,
@@ -207,7 +207,7 @@ class Counting:
         self.registry.count(table.STALL_SECONDS, route).value += stalls.seconds
 
     def _counts_of(self, rules: Sequence[Rule]) -> tuple[_LimitCounts, ...]:
-        """Return what counts the decisions on each of these rules."""
+        """Return the counters of the decisions on each of these rules."""
         found = []
         for rule in rules:
             counts = self._limits.get((rule.name, rule.unit))
@@ -336,7 +336,7 @@ class _Bound:
         all `first_bytes` if there was one.
         """
         self.counting = counting
-        """Policy whose labels these are: when the models change, another one takes its place."""
+        """Policy that made these labels. When the models change, another policy replaces it."""
         self.rules: Sequence[Rule] = ()
         """Rules of the limits that decided on the last request."""
         self.limits: tuple[_LimitCounts, ...] = ()
@@ -387,7 +387,7 @@ class _Tokens:
 
 
 class _Operation:
-    """Part of a subtotal that requests to a model have."""
+    """Part of a subtotal for requests to a model."""
 
     __slots__ = (
         "_cost",

@@ -65,7 +65,7 @@ class ShadowResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MirrorOptions:
-    """Another model, and the share of the requests that is copied to it."""
+    """Target of copies: another model, and the share of the requests to copy."""
 
     model: str
     """Name of the other model in the configuration."""
@@ -109,7 +109,7 @@ class MirrorRequests:
         self._sinks = sinks
 
     def on_response(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Copy the request, if its answer begins well and it is one of the share."""
+        """Copy the request, if its answer begins without an error and it is in the share."""
         exchange = request.exchange
         options = self._mirrors.get(exchange.model or "")
         if (

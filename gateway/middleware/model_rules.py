@@ -1,5 +1,5 @@
-"""Rules of models: a request gets the parameters that its model takes, and one that does not fit
-into the model is sent to a fallback that it fits into, or refused.
+"""Rules of models: they adapt the parameters of a request to its model. A request that does not fit
+into the model goes to a fallback, or is refused.
 """
 
 from __future__ import annotations

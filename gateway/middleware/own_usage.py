@@ -15,7 +15,7 @@ from gateway.errors import InvalidField
 from gateway.telemetry.traces.reader import TraceReader
 
 BY = ("day", "model", "key", "team", "tag", "route")
-"""Columns that a caller can group its usage by."""
+"""Columns by which a caller can group its usage."""
 _DEFAULT_BY = "day,model,key"
 _DEFAULT_DAYS = 30
 _ROWS_CAP = 10_000

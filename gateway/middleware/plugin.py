@@ -1,15 +1,13 @@
-"""Plug-ins: middleware from outside, by its dotted name.
+"""Plug-ins: middleware of users, found by its dotted name.
 
 Either an async function with aiohttp's middleware signature, which takes no options; or a class
 with an `Options` pydantic model, made with the validated options and called as a middleware:
 
-    class Stamp:
-        class Options(BaseModel):
-            header: str
+class Stamp: class Options(BaseModel): header: str
 
-        def __init__(self, options: Options) -> None: ...
+def __init__(self, options: Options) -> None: ...
 
-        async def __call__(self, request, handler): ...
+async def __call__(self, request, handler): ...
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ class PluginRequest(web.Request):
     original: Request
 
     async def read(self) -> bytes:
-        """Return the whole body, which what comes behind the plug-in will find as well."""
+        """Return the whole body, and keep it for the policies behind the plug-in."""
         self.original.received = body = await super().read()
         return body
 

@@ -1,4 +1,4 @@
-"""Look-up of the class that an ended request is reported with: see `RequestClass`."""
+"""Look-up of the class of an ended request, for its reports: see `RequestClass`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gateway.telemetry.logs.json_text import SHORT
 from gateway.telemetry.request_class import RequestClass
 
 KEPT = 2048
-"""Most classes that are kept. Each keeps a principal."""
+"""Maximum number of classes in memory. Each refers to a principal."""
 
 
 class RequestClasses:

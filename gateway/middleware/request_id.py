@@ -35,7 +35,7 @@ class RequestId:
 
 
 def _their_id(request: Request) -> str | None:
-    """Return the id that the request brings, if its sender may choose it and it is well-formed."""
+    """Return the id in the request, if its sender may choose one and it is well-formed."""
     exchange = request.exchange
     if not exchange.trusted_peer and exchange.unfinished is None:
         return None
@@ -54,5 +54,5 @@ def new_request_id() -> str:
 
 
 _ready: list[str] = []
-# Otherwise two processes would generate the same ids.
+# Otherwise a forked process would generate the same ids as its parent.
 os.register_at_fork(after_in_child=_ready.clear)

@@ -90,7 +90,9 @@ class Resume:
         self._arriving: Counter[bytes] = Counter()
         """Number of admitted requests whose body is arriving, by digest of owner, path and key."""
         self._cancelled: dict[Exchange, str] = {}
-        """Response that the upstream is asked to cancel, whose stream was cancelled here."""
+        """Ids of responses whose stream was cancelled here, and which the upstream is asked to
+        cancel, too.
+        """
         self._reads = StreamReads(options, streams)
 
     def on_request(self, request: Request) -> Outcome:
@@ -246,7 +248,7 @@ class Resume:
                 self._reads.count(exchange)
             for one in () if repeats else self._limits:
                 await one.decide(request)
-        if not repeats:  # a repeat passed no limit, so it admits no other
+        if not repeats:  # a repeat has passed no limit, so it must not admit another one
             self._arriving[place] += 1
         try:
             body = await reader.whole(request)
@@ -274,7 +276,7 @@ class Resume:
         return self._set_background(request, new) if self._begins_a_response(request) else None
 
     async def _set_background(self, request: Request, new: NewStream) -> None:
-        """Let a response that its caller wants in the background continue without readers."""
+        """Let a response continue without readers, if its caller asks for it in the background."""
         if await self._in_background(request):
             new.policy = self._options.allowed.longest
 

@@ -1,7 +1,5 @@
-"""Self-service: a caller reads what its credential may do, and makes keys within what its team
-allows.
-
-It answers at `me` below the path of a route.
+"""Self-service at `me` below the path of a route: a caller reads the rights and limits of its
+credential, and makes keys within the limits of its team.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ class SelfServiceOptions:
     """Parts of a route that self-service uses."""
 
     path: str
-    """Path at which it answers, without a slash at its end."""
+    """Path of the self-service, without a slash at its end."""
     models: Sequence[ServedModel]
     accounts: Accounts
     """Limits of the route's callers."""
@@ -147,7 +145,7 @@ class SelfService:
             expires=_end(order.get("days"), team, own, now),
             line=own.line or own.id or None,
         )
-        # The place is taken before it is counted, so that no two requests take the last one.
+        # The place is reserved before it is counted, so that no two requests take the last one.
         provider = self._provider(principal)
         kind = _made_kind(provider, principal)
         await options.records.put(kind, key_id, b"1")
@@ -244,7 +242,9 @@ def _order(data: bytes) -> Mapping[str, Any]:
 
 
 def _end(days: Any, team: Holder, own: ApiKey, now: datetime) -> datetime | None:
-    """Return the end of a new key: after so many days, and within what team and own key allow."""
+    """Return the expiry of a new key: after so many days, but not later than team and own key
+    allow.
+    """
     ends = [] if own.expires is None else [own.expires]
     if team.key_lifetime_s is not None:
         ends.append(now + timedelta(seconds=team.key_lifetime_s))
@@ -256,7 +256,7 @@ def _end(days: Any, team: Holder, own: ApiKey, now: datetime) -> datetime | None
 
 
 def _limit(rule: Rule, demand: Demand, level: Level) -> Mapping[str, Any]:
-    """Return a limit with what is left of it. A budget has the end of its period."""
+    """Return a limit with its remaining amount. A budget has the end of its period, too."""
     scale = 1 / _MONEY if rule.unit is Unit.BUDGET_MONEY else 1.0
     period = rule.amount.period
     ends = datetime.now(UTC) + timedelta(seconds=demand.ttl_s)

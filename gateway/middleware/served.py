@@ -63,7 +63,7 @@ class ServedHeaders:
 
 
 class UsageHeaders:
-    """Policy that tells the cost, and the tokens from the backend's cache, in headers.
+    """Policy that adds headers with the cost, and with the tokens from the backend's cache.
 
     Both are known once the body is complete, so a response that is no stream waits for its end. One
     of more than 64 KiB passes without them.

@@ -26,7 +26,7 @@ class ServerOptions(Exception):
 
 
 class _Routing:
-    """Result for a head that may come again on the same connection."""
+    """Result for a known head."""
 
     __slots__ = (
         "client_ip",
