@@ -15,7 +15,7 @@ PIP_LOUD := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP := $(PIP_LOUD) --quiet
 # Wheels only: an sdist would run build code that no hash here covers. Counts the packages while pip
 # fetches them; pip's own words are shown if it fails.
-PIP_INSTALL_LOCK = @show_progress() { \
+PIP_INSTALL_LOCK = show_progress() { \
 		count=0; \
 		while read -r word rest; do case $$word in \
 			Collecting) count=$$((count + 1)); \
@@ -26,6 +26,12 @@ PIP_INSTALL_LOCK = @show_progress() { \
 		esac; done; }; \
 	{ $(PIP_LOUD) install --progress-bar off --require-hashes --only-binary :all: -r $(1) 2>&1; \
 		echo "pip-ended $$?"; } | tee $(VENV)/pip.log | show_progress
+# uv takes a tenth of pip's CPU time. pip takes over where uv is missing or fails, and where pip has
+# settings that uv does not read.
+INSTALL_LOCK = @if [ -x $(BIN)/uv ] && \
+	! $(PIP_LOUD) config list | grep -qE '\.(index-url|no-index|proxy|client-cert)=' && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --only-binary :all: -r $(1); \
+	then exit 0; fi; $(call PIP_INSTALL_LOCK,$(1))
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml --group build
 GENERATED := configuration.md config.schema.json cli.md metrics-reference.md admin-api.md errors-reference.md
@@ -41,6 +47,8 @@ OLDEST := $(VENV)/oldest
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 MAKEFLAGS += --no-builtin-rules
+# A new clone has hundreds of files to compile, which each process would do again.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips at once in one .venv would get in each other's way.
@@ -53,22 +61,22 @@ help: ## List the targets
 run: $(VENV)/.project ## Serve config.yaml with the built-in demo backend; needs python3 >= 3.11 only
 	@exec $(BIN)/gateway serve --config config.yaml
 
-test: system check $(NODE_MODULES) $(OLDEST)/.installed ## Set up what the tests need, then check and run every test
+test: system check $(NODE_MODULES) $(OLDEST)/.installed $(VENV)/.compiled ## Set up what the tests need, then check and run every test
 	@$(BIN)/pytest $(IN_PARALLEL) $(PYTEST_ARGS) || { \
 		[ $$? = 1 ] || exit 1; \
 		echo 'Once more, alone: the tests that failed. One that passes now is flaky, which is a fault, too.'; \
 		$(BIN)/pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
-test-oldest: $(VENV)/.project $(VENV)/.dev $(OLDEST)/.installed ## Run what depends on aiohttp's internals with its oldest supported version
+test-oldest: $(VENV)/.dev $(VENV)/.project $(OLDEST)/.installed ## Run what depends on aiohttp's internals with its oldest supported version
 	PYTHONPATH="$$PWD/$(OLDEST)" $(BIN)/pytest tests/test_aiohttp_adaptor.py tests/server \
 		tests/wire/test_parsing.py tests/wire/test_parser_load.py tests/wire/test_request_bodies.py \
 		tests/middleware/test_plugin.py $(PYTEST_ARGS)
 
-nightly: system $(VENV)/.project $(VENV)/.dev ## Run what takes too long for every change: 5 min of chaos, properties in depth
+nightly: system $(VENV)/.dev $(VENV)/.project ## Run what takes too long for every change: 5 min of chaos, properties in depth
 	$(BIN)/pytest tests/chaos --chaos-seconds 300
 	$(BIN)/pytest $(IN_PARALLEL) -m hypothesis --hypothesis-profile nightly --timeout 600
 
-check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs up to date
+check: $(VENV)/.dev $(VENV)/.project ## Lint, format, types, and generated docs up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict --num-workers 2 gateway tests benchmarks examples/plugin
@@ -76,7 +84,7 @@ check: $(VENV)/.project $(VENV)/.dev ## Lint, format, types, and generated docs 
 	@for file in $(GENERATED); do diff -u docs/$$file $(VENV)/docs/$$file || { \
 		echo "docs/$$file is out of date: run \`make reference\`" >&2; exit 1; }; done
 
-bench: $(VENV)/.project $(VENV)/.dev $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
+bench: $(VENV)/.dev $(VENV)/.project $(VENV)/peers/.installed ## Measure beside nginx, Envoy and others, into docs/performance.md
 	$(BIN)/python -m benchmarks report --write $(BENCH_ARGS)
 
 wheel: $(VENV)/.project ## Build the wheel and the source distribution, into dist/
@@ -88,7 +96,7 @@ reference: $(VENV)/.project ## Write the generated pages anew, which takes a sec
 	$(WRITE_REFERENCE)
 	cp $(VENV)/docs/* docs/
 
-site: $(VENV)/.project $(VENV)/.dev ## Build the documentation as a site with search, into dist/site
+site: $(VENV)/.dev $(VENV)/.project ## Build the documentation as a site with search, into dist/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 	@echo 'To read it: $(BIN)/python -m http.server --directory dist/site'
 
@@ -127,12 +135,25 @@ $(BIN)/python:
 
 $(VENV)/.run: requirements.lock $(BIN)/python
 	@echo 'Installing requirements.lock'
-	$(call PIP_INSTALL_LOCK,requirements.lock)
+	$(call INSTALL_LOCK,requirements.lock)
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+# Before .run, which then uses it. `make run` needs none.
+$(VENV)/.uv: requirements-dev.lock $(BIN)/python
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/uv.lock
+	@$(PIP) install --no-deps --require-hashes --only-binary :all: -r $(VENV)/uv.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.uv $(VENV)/.run
 	@echo 'Installing requirements-dev.lock'
-	$(call PIP_INSTALL_LOCK,requirements-dev.lock)
+	$(call INSTALL_LOCK,requirements-dev.lock)
+	@touch $@
+
+# Compiles what the tests import, once. Otherwise each of pytest's processes would in a new clone.
+$(VENV)/.compiled: $(VENV)/.dev $(VENV)/.project
+	@echo 'Compiling the tests and what they import'
+	@$(BIN)/pytest --collect-only --quiet tests/[a-r]*/ > /dev/null 2>&1 & \
+		$(BIN)/pytest --collect-only --quiet tests/[s-z]*/ tests/*.py > /dev/null 2>&1; wait
 	@touch $@
 
 $(VENV)/.project: pyproject.toml $(VENV)/.run

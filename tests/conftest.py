@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from playwright.async_api import Browser, async_playwright
 
 from tests.support.figures import Figure, Report, table
@@ -53,9 +55,13 @@ _figures: list[Figure] = []
 settings.register_profile("any machine", deadline=None, max_examples=50)
 settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile("any machine")
+# Otherwise each process parses every file of the gateway, for constants to try: of some thousands.
+providers._get_local_constants = lambda: providers.GLOBAL_CONSTANTS
 
 # Tests start dozens of gateway processes. Without bytecode files, each would compile its imports.
+# Those of the tests themselves take a process of pytest ten seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_asyncio_loop_factories(
