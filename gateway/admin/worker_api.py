@@ -23,6 +23,7 @@ from gateway.app import CannotBuild
 from gateway.auth.tickets import TicketProvider
 from gateway.config import ConfigError, load_document
 from gateway.exchange import Exchange
+from gateway.load.slices import WorkSlices
 from gateway.proxy.progress import progress
 from gateway.response_cache.store import PURGE_FILTERS, AnswerLabels
 from gateway.server.serving import Server
@@ -136,7 +137,14 @@ class WorkerApi:
         return sum(not isinstance(provider, TicketProvider) for provider in found)
 
     async def _metrics_document(self, _: web.Request) -> web.Response:
-        return answer({"life": self._run_id, "metrics": self._metrics.snapshot()})
+        found, slices = await self._metrics.snapshot(), WorkSlices()
+        parts = []
+        for name, rows in found.items():
+            parts.append(b'"%b":%b' % (name.encode(), as_json(rows)))
+            if slices.over:
+                await slices.pause()
+        life = as_json(self._run_id)
+        return _json(b'{"life":%b,"metrics":{%b}}' % (life, b",".join(parts)))
 
     async def _upstreams(self, _: web.Request) -> web.Response:
         runtime = self._server.runtime
@@ -164,11 +172,19 @@ class WorkerApi:
         return answer({})
 
     async def _requests(self, _: web.Request) -> web.Response:
-        return answer(self.requests())
+        return _json(await self.requests())
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Return a row for each request in flight."""
-        return [_request_row(exchange) for exchange in self._server.listener.exchanges]
+    async def requests(self) -> bytes:
+        """Return a list with a row for each request in flight, as JSON. It is made in slices, so
+        that no stream waits for it.
+        """
+        rows, slices = [], WorkSlices()
+        for exchange in [*self._server.listener.exchanges]:
+            if exchange.end_reason is None:
+                rows.append(as_json(_request_row(exchange)))
+            if slices.over:
+                await slices.pause()
+        return b"[%b]" % b",".join(rows)
 
     async def _limits(self, _: web.Request) -> web.Response:
         return answer(await worker_limits(self._server.runtime))
@@ -194,7 +210,7 @@ class WorkerApi:
     async def _traces(self, request: web.Request) -> web.Response:
         records = self._server.state.records
         acknowledged = orjson.loads(await request.read()).get(records.boot, 0)
-        return web.Response(body=records.take(acknowledged), content_type="application/json")
+        return _json(records.take(acknowledged))
 
     async def _log(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
@@ -226,7 +242,11 @@ class WorkerApi:
 
 def answer(document: Any, status: int = 200) -> web.Response:
     """Return a response with a document as JSON."""
-    return web.Response(status=status, body=as_json(document), content_type="application/json")
+    return _json(as_json(document), status)
+
+
+def _json(document: bytes, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=document, content_type="application/json")
 
 
 def _request_row(exchange: Exchange) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections import Counter
 from gateway.auth.jwt import JwtProvider
 from gateway.auth.key_sets import RemoteKeySet
 from gateway.limiting.guard import Breaker
+from gateway.load.slices import WorkSlices
 from gateway.prompt_audit.audit_log import RecordResult
 from gateway.proxy.progress import Progress, progress
 from gateway.response_cache.use import CacheStatus
@@ -29,19 +31,34 @@ class WorkerMetrics:
         self._slot = str(slot)
         self._seen: dict[tuple[str, Labels], tuple[float, float]] = {}
         self._snapshot: Snapshot = {}
+        self._taking = asyncio.Lock()
 
-    def snapshot(self) -> Snapshot:
-        """Return the current values of all metrics."""
-        self._snapshot = self._server.state.registry.snapshot()
-        self._requests()
+    async def snapshot(self) -> Snapshot:
+        """Return the current values of all metrics. They are read in slices, so that no stream
+        waits for them.
+        """
+        async with self._taking:
+            return await self._taken()
+
+    async def _taken(self) -> Snapshot:
+        registry, slices = self._server.state.registry, WorkSlices()
+        await registry.settle_in_slices()
+        self._snapshot = {}
+        for name, rows in registry.rows():
+            self._snapshot[name] = rows
+            if slices.over:
+                await slices.pause()
+        await self._requests(slices)
         self._process()
         self._limits()
         self._journal()
         self._channels()
         self._cache()
         self._prompt_audit()
-        for upstream in self._server.runtime.upstreams.values():
+        for upstream in [*self._server.runtime.upstreams.values()]:
             self._upstream(upstream)
+            if slices.over:
+                await slices.pause()
         return self._snapshot
 
     def _set(self, instrument: Instrument, value: float, *labels: str) -> None:
@@ -59,15 +76,17 @@ class WorkerMetrics:
         self._seen[instrument.name, labels] = base, value
         return base + value
 
-    def _requests(self) -> None:
+    async def _requests(self, slices: WorkSlices) -> None:
         listener = self._server.listener
         routes = self._server.runtime.routes.routes
         # Report 0 for routes without requests: a graph has gaps where a series is missing.
         active: Counter[Labels] = Counter({("POST", route.name): 0 for route in routes})
         streams: Counter[Labels] = Counter({(route.name, "", ""): 0 for route in routes})
         silent = Counter(streams)
-        now = time.perf_counter()
-        for exchange in listener.exchanges:
+        for exchange in [*listener.exchanges]:
+            if exchange.end_reason is not None:
+                continue  # it has ended in an earlier slice
+            now = time.perf_counter()
             route = exchange.route or ""
             method = exchange.method if exchange.method in METHODS else "_OTHER"
             active[method, route] += 1
@@ -75,6 +94,8 @@ class WorkerMetrics:
                 streams[route, exchange.model or "", exchange.upstream or ""] += 1
             if progress(exchange, now)[0] is Progress.SILENT:
                 silent[route, exchange.model or "", exchange.upstream or ""] += 1
+            if slices.over:
+                await slices.pause()
         for labels, count in active.items():
             self._set(table.ACTIVE_REQUESTS, count, *labels)
         for labels, count in streams.items():

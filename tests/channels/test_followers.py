@@ -212,7 +212,7 @@ async def test_metrics_tell_channels_followers_and_events(gateway: RunningGatewa
         await reader.opened()
         await publish(gateway, "news", "x")
         await reader.data(1)
-        found = WorkerMetrics(gateway.server, 0).snapshot()
+        found = await WorkerMetrics(gateway.server, 0).snapshot()
         for name in ("gateway_channels", "gateway_channel_followers", "gateway_channel_events"):
             assert found[name] == [[("main",), 1]], name
         assert found["gateway_channel_gaps"] == [[("main",), 0]]

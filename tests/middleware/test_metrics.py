@@ -166,7 +166,7 @@ async def test_clients_that_leave_are_counted_by_how_far_they_were(
             await client.send(chat())
             await upstream.release(WORD)
             await client.read_until(WORD)
-            assert read(gateway).value("gateway_active_streams", model="m") == 1
+            assert (await read(gateway)).value("gateway_active_streams", model="m") == 1
         samples = await ended(gateway, 2)
     for phase in ("waiting", "streaming"):
         assert samples.value("gateway_client_aborts_total", route="r", phase=phase) == 1
@@ -304,7 +304,7 @@ async def test_what_is_refused_before_it_is_a_request_is_counted(
         gateway = await start_gateway(config(upstream.url))
         await ask(gateway.port, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n")
         await ask(gateway.port, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
-        samples = read(gateway)
+        samples = await read(gateway)
     refused = "gateway_refused_connections_total"
     assert samples.value(refused, code="invalid_http") == 1
     assert samples.value(refused, code="http_version_not_supported") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.admin.worker_api import WorkerApi
@@ -31,9 +32,9 @@ def now(gateway: RunningGateway) -> tuple[Progress, float | None]:
     return progress(only(gateway), time.perf_counter())
 
 
-def silent(gateway: RunningGateway) -> float:
+async def silent(gateway: RunningGateway) -> float:
     """The metric's value, of all series."""
-    found = WorkerMetrics(gateway.server, 0).snapshot()[SILENT_STREAMS.name]
+    found = (await WorkerMetrics(gateway.server, 0).snapshot())[SILENT_STREAMS.name]
     return sum(float(value) for _, value in found)
 
 
@@ -60,11 +61,11 @@ async def test_a_stream_is_silent_once_its_backend_has_sent_nothing_for_long(
             await upstream.release(EVENTS[0])
             await client.read_chunk()
             assert now(gateway)[0] is Progress.ANSWERING
-            assert silent(gateway) == 0
+            assert await silent(gateway) == 0
             monkeypatch.setattr(module, "SILENT_S", 0.1)
             await until_silent_for(gateway, 0.1)
             assert now(gateway)[0] is Progress.SILENT
-            assert silent(gateway) == 1
+            assert await silent(gateway) == 1
             monkeypatch.setattr(module, "SILENT_S", 2 * PATIENCE_S)
             began = time.perf_counter()
             await upstream.release(EVENTS[1])
@@ -91,7 +92,7 @@ async def test_silence_while_the_client_is_behind_is_not_the_backends(
             assert attempt.response is not None
             attempt.response.pause()  # as a relay does
             assert now(gateway) == (Progress.CLIENT_BEHIND, None)
-            assert silent(gateway) == 0
+            assert await silent(gateway) == 0
             attempt.response.resume()
             assert now(gateway)[0] is Progress.SILENT
             await upstream.finish()
@@ -141,7 +142,7 @@ async def test_a_stream_that_was_opened_early_is_silent_while_its_backend_says_n
             assert now(gateway)[0] is Progress.WAITING
             monkeypatch.setattr(module, "SILENT_S", 0.01)
             assert now(gateway)[0] is Progress.SILENT
-            assert silent(gateway) == 1
+            assert await silent(gateway) == 1
 
 
 async def test_what_waits_for_nobody_has_no_silence() -> None:
@@ -165,7 +166,7 @@ async def test_the_admin_process_is_told_the_state_and_the_sentence(
             await client.send(POST)
             await upstream.request_seen.wait()
             api = WorkerApi(gateway.server, 0, RecentLines(lambda _: None))
-            (row,) = api.requests()
+            (row,) = orjson.loads(await api.requests())
     assert (row["state"], row["ttft_s"]) == ("waiting", None)
     text = row["verdict"]["text"]
     assert text.startswith("Backend 'main' has not begun its answer; it was asked ")

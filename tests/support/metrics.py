@@ -54,9 +54,9 @@ class Samples:
         return sum(sample.value for sample in self.of(name, **labels))
 
 
-def read(gateway: RunningGateway) -> Samples:
+async def read(gateway: RunningGateway) -> Samples:
     """Return the metrics of a gateway in the test's own event loop."""
-    told = WorkerMetrics(gateway.server, 0).snapshot()
+    told = await WorkerMetrics(gateway.server, 0).snapshot()
     options = gateway.config.telemetry.metrics
     assert options is not None
     merged = Merge(options.tenants).merge({0: ("this", orjson.loads(orjson.dumps(told)))})
@@ -76,10 +76,7 @@ async def scraped(gateway: GatewayProcess, token: str | None = None) -> Samples:
 async def read_until(gateway: RunningGateway, wanted: Callable[[Samples], bool]) -> Samples:
     """Read the metrics until `wanted` accepts them. Return them. Raise TimeoutError."""
 
-    async def samples() -> Samples:
-        return read(gateway)
-
-    return await asked_until(samples, wanted, patience_s=PATIENCE_S)
+    return await asked_until(lambda: read(gateway), wanted, patience_s=PATIENCE_S)
 
 
 async def scraped_until(

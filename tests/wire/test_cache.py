@@ -158,7 +158,7 @@ async def test_a_hit_costs_no_tokens_but_counts_as_a_request(start_gateway: Star
         answers = [await post(gateway) for _ in range(3)]
         lines = [line for line in gateway.log_lines if line.get("event") == "request"]
         last = await post(gateway, "Cache-Control: no-cache")
-        samples = read(gateway)
+        samples = await read(gateway)
         records = json.loads(gateway.server.state.records.take(0))["records"]
     assert [build(one, NAMES["1.44"])[0].attributes["gateway.cache"] for one in records] == [
         *("miss", "hit", "hit", "refresh"),

@@ -252,7 +252,7 @@ async def test_a_slow_service_is_asked_once(start_gateway: StartGateway) -> None
         assert (await chat(gateway)).status == 503
         await eventually(lambda: guardrail.asked)
         assert len(guardrail.asked) == 1
-        calls = read(gateway)
+        calls = await read(gateway)
         assert calls.value("gateway_hook_calls_total", phase="request", outcome="timeout") == 1
 
 

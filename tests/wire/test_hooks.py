@@ -388,7 +388,7 @@ async def test_texts_that_the_responses_api_repeats_are_changed_alike(
     async with ScriptedUpstream(sse_reply(events)) as upstream:
         gateway = await start_gateway(config(upstream, hook("Words")))
         data, well = await streamed(gateway)
-        calls = read(gateway).value("gateway_hook_calls_total", phase="window")
+        calls = (await read(gateway)).value("gateway_hook_calls_total", phase="window")
     assert well
     assert data.count(b"a d*** day") == 2
     assert b"darn" not in data
@@ -526,7 +526,7 @@ async def test_a_kept_stream_keeps_what_was_judged(start_gateway: StartGateway) 
         assert stream is not None
         target = f"/v1/streams/{stream.decode()}"
         replay = await ask(gateway.port, request("GET", target))
-        calls = read(gateway).value("gateway_hook_calls_total", phase="window")
+        calls = (await read(gateway)).value("gateway_hook_calls_total", phase="window")
     assert text_of(data) == text_of(replay.body) == "a d*** day"
     assert calls == 1
 
@@ -565,7 +565,7 @@ async def test_a_cached_answer_is_judged_once(start_gateway: StartGateway) -> No
         made["models"] = {"m": {"upstream": "main"}}
         gateway = await start_gateway(made)
         told = [(await chat(gateway)).json()["choices"][0]["message"]["content"] for _ in "ab"]
-        calls = read(gateway).value("gateway_hook_calls_total", phase="window")
+        calls = (await read(gateway)).value("gateway_hook_calls_total", phase="window")
     assert told == ["a d*** day"] * 2
     assert (calls, len(upstream.requests)) == (1, 1)
 
@@ -590,7 +590,7 @@ async def test_a_failing_hook_that_is_open_changes_nothing(start_gateway: StartG
     async with ScriptedUpstream(sse_reply(events)) as upstream:
         gateway = await start_gateway(config(upstream, hook("Broken", on_error="open")))
         data, well = await streamed(gateway, "hello")
-        calls = read(gateway)
+        calls = await read(gateway)
     assert well
     assert data == b"".join(events)
     assert json.loads(upstream.requests[0].body)["messages"][0]["content"] == "hello"
@@ -604,7 +604,7 @@ async def test_a_hook_that_takes_too_long_counts_as_failed(start_gateway: StartG
         data, well = await streamed(gateway)
         assert not well
         assert error_of(data) == "hook_unavailable"
-        samples = read(gateway)
+        samples = await read(gateway)
         assert samples.value("gateway_hook_calls_total", outcome="timeout") == 1
         made = config(upstream, hook("Stuck", timeout="20ms", on_error="open"))
         gateway = await start_gateway(made)

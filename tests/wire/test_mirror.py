@@ -86,7 +86,7 @@ async def test_a_copy_is_sent_under_the_other_name_and_costs_nothing(
         path = "/v1/chat/completions?key=callers"
         answer = await post(gateway, "X-Api-Key: callers", path=path, temperature=0.5)
         line = await line_of_copy(gateway)
-        samples = read(gateway)
+        samples = await read(gateway)
         again = await post(gateway, "Cache-Control: no-store")
     (copy,) = new.requests
     (original, _) = main.requests
@@ -140,7 +140,7 @@ async def test_too_many_copies_are_dropped(start_gateway: StartGateway) -> None:
         for _ in range(3):
             await post(gateway)
         await eventually(lambda: gateway.server.runtime.shadows.running["new"] == 0)
-        samples = read(gateway)
+        samples = await read(gateway)
     name = "gateway_shadow_requests_total"
     counted = {one: samples.value(name, result=one) for one in ("dropped", "timeout", "ok")}
     assert counted == {"dropped": 1, "timeout": 2, "ok": 0}
@@ -171,7 +171,7 @@ async def test_a_streamed_copy_is_timed_and_translated(start_gateway: StartGatew
         message = [{"role": "user", "content": "Hi"}]
         await post(gateway, stream=True, messages=message)
         line = await line_of_copy(gateway)
-        samples = read(gateway)
+        samples = await read(gateway)
     assert new.requests[0].target == "/v1/messages"
     assert json.loads(new.requests[0].body)["model"] == "their-own"
     assert (line["result"], line["tokens_out"]) == ("ok", 5)
@@ -198,7 +198,7 @@ async def test_some_requests_are_never_copied(
         gateway = await start_gateway(config(main, new))
         assert (await post(gateway, *headers, **fields)).status == 200
         assert not gateway.server.runtime.shadows.running["new"]
-        assert read(gateway).of("gateway_shadow_requests_total") == []
+        assert (await read(gateway)).of("gateway_shadow_requests_total") == []
 
 
 async def test_requests_that_failed_and_stored_answers_are_not_copied(

@@ -464,11 +464,11 @@ async def test_records_that_cannot_be_written_wait_and_nothing_else_does(
         line = await gateway.wait_for_log(lambda line: line.get("event") == "prompt_audit")
         assert line["destination"] == "failing"
         assert "ot a directory" in line["reason"]
-        assert read(gateway).value("gateway_prompt_audit_failing") == 1
+        assert (await read(gateway)).value("gateway_prompt_audit_failing") == 1
         (tmp_path / "audit").unlink()
         (record,) = await records(tmp_path)
         await gateway.wait_for_log(lambda line: line.get("destination") == "working")
-        samples = read(gateway)
+        samples = await read(gateway)
     assert samples.value("gateway_prompt_audit_failing") == 0
     assert samples.value("gateway_prompt_audit_records_total", route="main", result="written") == 1
     assert record["verdict"] == "ok"

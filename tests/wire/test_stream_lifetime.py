@@ -53,7 +53,7 @@ async def test_a_stream_ends_with_an_error_after_its_longest_duration(
             data = await to_the_end(client)
         await upstream.connections[-1].wait_client_gone(5)
         line = await gateway.wait_for_log(of_request)
-        reclaimed = metrics.read(gateway)
+        reclaimed = await metrics.read(gateway)
     assert data.startswith(EVENT)
     assert last_event(data)["error"]["code"] == "stream_expired"
     assert (line["status"], line["end"], line["error"]) == (200, "timeout", "stream_expired")

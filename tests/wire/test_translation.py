@@ -693,7 +693,7 @@ async def test_what_is_left_out_of_an_answer_is_counted_and_in_the_trace(
         gateway = await start_gateway(document, **told)
         response = await ask(gateway.port, chat("anthropic", stream=stream))
         await gateway.wait_for_log(lambda line: line["event"] == "request")
-        metrics = read_metrics(gateway)
+        metrics = await read_metrics(gateway)
         (record,) = json.loads(gateway.server.state.records.take())["records"]
     assert response.clean_end
     assert b'"text":"Hi"' in response.body

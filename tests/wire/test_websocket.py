@@ -467,7 +467,7 @@ async def test_silence_and_a_client_that_answers_no_ping_end_it(
             assert said.payload[2:].decode().startswith(reason)
             line = await gateway.wait_for_log(lambda line: line["event"] == "request")
             assert (line["end"], line["error"]) == ("timeout", "websocket_idle")
-            reclaimed = metrics.read(gateway)
+            reclaimed = await metrics.read(gateway)
             assert reclaimed.value("gateway_reclaimed_total", route="main", reason="idle") == 1
 
 
@@ -488,12 +488,9 @@ async def test_a_session_ends_after_its_longest_duration_though_it_is_busy(
         line = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert (line["end"], line["error"]) == ("timeout", "session_expired")
         assert 0.3 <= line["duration_ms"] / 1000 < 0.3 + SLACK_S
-        assert (
-            metrics.read(gateway).value(
-                "gateway_reclaimed_total", route="main", reason="max_session"
-            )
-            == 1
-        )
+        assert (await metrics.read(gateway)).value(
+            "gateway_reclaimed_total", route="main", reason="max_session"
+        ) == 1
 
 
 async def test_a_session_ends_after_the_message_that_is_being_sent(

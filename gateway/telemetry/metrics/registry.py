@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from gateway.load.slices import WorkSlices
 from gateway.telemetry.metrics.instruments import COUNTED, Instrument, InstrumentKind
 
 OTHER = "other"
@@ -20,7 +21,7 @@ SERIES_CAP = 5_000
 """Maximum number of series of each metric."""
 
 _UNSETTLED_CAP = 500
-"""Maximum number of deferred subtotals. Settling them blocks the event loop for 4 ms."""
+"""Maximum number of deferred subtotals. Settling them takes 4 ms."""
 
 Labels = tuple[str, ...]
 Exemplar = tuple[str, float, float]
@@ -95,7 +96,7 @@ class Family:
         """Return the rows for a snapshot."""
         if self.instrument.kind is InstrumentKind.HISTOGRAM:
             return [
-                [labels, [one.sum, one.counts, [(i, *e) for i, e in one.exemplars.items()]]]
+                [labels, [one.sum, one.counts[:], [(i, *e) for i, e in one.exemplars.items()]]]
                 for labels, one in self.series.items()
             ]
         return [[labels, one.value] for labels, one in self.series.items()]
@@ -153,6 +154,15 @@ class Registry:
         while self._unsettled:
             self._unsettled.popleft().settle()
 
+    async def settle_in_slices(self) -> None:
+        """Add all counts that were deferred, without holding the event loop for long."""
+        self.due()
+        slices = WorkSlices()
+        while self._unsettled:
+            self._unsettled.popleft().settle()
+            if slices.over:
+                await slices.pause()
+
     def known(self, label: str, cap: int) -> Known:
         """Return the known values of a label. They are kept across reloads."""
         known = self._known.setdefault(label, Known(cap))
@@ -177,7 +187,13 @@ class Registry:
     def snapshot(self) -> Snapshot:
         """Return all values in a form that JSON can represent."""
         self.settle()
-        return {name: family.rows() for name, family in self._families.items() if family.series}
+        return dict(self.rows())
+
+    def rows(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the name and rows of each metric that has a series, as they are at that moment."""
+        for name, family in self._families.items():
+            if family.series:
+                yield name, family.rows()
 
 
 def _nothing() -> None:
