@@ -14,11 +14,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "gateway"
 
 LAYERS = (
-    (
-        "core",
-        "aiohttp_adaptor bucket deadline error_meanings errors heartbeat http json_body json_edits",
-    ),
-    ("core", "load masking media model_names sound_json sse store usage worker_sockets"),
+    ("core", "aiohttp_adaptor bucket byte_search deadline error_meanings errors heartbeat http"),
+    ("core", "json_body json_edits load masking media model_names sound_json sse store usage"),
+    ("core", "worker_sockets"),
     ("subjects", "admission auth demo dialects limiting response_cache telemetry upstream"),
     ("configuration", "config process_state"),
     ("request", "client_connection client_response exchange facts"),
