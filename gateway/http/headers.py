@@ -122,7 +122,9 @@ def checked_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     break or NUL, which would split the response.
     """
     fields = list(fields)
-    for name, value in fields:
-        if any(c in name or c in value for c in "\r\n\0"):
-            raise ValueError(f"a middleware put a line break into header {name!r}")
-    return lines(fields)
+    rendered = lines(fields)
+    count = len(fields)
+    if b"\0" in rendered or rendered.count(b"\n") != count or rendered.count(b"\r") != count:
+        bad = [name for name, value in fields if any(c in name or c in value for c in "\r\n\0")]
+        raise ValueError(f"a middleware put a line break into header {bad[0]!r}")
+    return rendered

@@ -41,7 +41,7 @@ from gateway.resume.options import ResumeOptions
 from gateway.resume.policy import HEADER, Policy
 from gateway.resume.reads import StreamReads
 from gateway.resume.saved_request import is_complete, saved_request
-from gateway.resume.sharing import StreamTerms
+from gateway.resume.sharing import Sharing, StreamTerms
 from gateway.resume.streams import Streams
 from gateway.sse import is_event_stream
 from gateway.store.records import StoreUnavailable
@@ -280,32 +280,56 @@ class Resume:
         if await self._in_background(request):
             new.policy = self._options.allowed.longest
 
-    async def _keep(
+    def _keep(self, request: Request, response: RelayedResponse, new: NewStream) -> Result:
+        """Store the stream of a response, and return a response that reads it: at once, unless
+        other processes have to know the stream.
+        """
+        exchange, options, streams = request.exchange, self._options, self._streams
+        owner = options.access.stream(exchange.principal, exchange.model)
+        saved = None
+        if options.continues and response.may_be_continued:
+            saved = saved_request(request, new.policy)
+        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, new.claim, saved)
+        if streams.sharing is not None:
+            return self._share(request, response, new, terms, streams.sharing)
+        return self._generate(request, response, new, streams.open_here(new.id, terms))
+
+    async def _share(
         self,
         request: Request,
         response: RelayedResponse,
         new: NewStream,
+        terms: StreamTerms,
+        sharing: Sharing,
     ) -> web.StreamResponse:
-        """Store the stream of a response, and return a response that reads it. Raise
-        ResumeUnavailable.
-        """
+        """Store the stream where other processes find it. Raise ResumeUnavailable."""
+        deferred = False
+        try:
+            log = await self._streams.open(new.id, terms, sharing)
+        except StoreUnavailable as exc:
+            if self._options.refuses:
+                raise ResumeUnavailable from exc
+            log = self._streams.open_later(new.id, terms, sharing)
+            deferred = True
+        return self._generate(request, response, new, log, deferred=deferred)
+
+    def _generate(
+        self,
+        request: Request,
+        response: RelayedResponse,
+        new: NewStream,
+        log: StreamLog,
+        *,
+        deferred: bool = False,
+    ) -> web.StreamResponse:
+        """Fill the log of a stream from now on, and return a response that reads it."""
         exchange, options = request.exchange, self._options
         headers = CIMultiDict(response.headers)
         headers.pop("Content-Length", None)
         headers.setdefault("Cache-Control", "no-cache")
         headers["X-Accel-Buffering"] = "no"
         headers[HEADER] = str(new.policy)
-        owner = options.access.stream(exchange.principal, exchange.model)
-        saved = None
-        if options.continues and response.may_be_continued:
-            saved = saved_request(request, new.policy)
-        terms = StreamTerms(owner, options.cap_bytes, options.ttl_s, new.claim, saved)
-        try:
-            log = await self._streams.open(new.id, terms)
-        except StoreUnavailable as exc:
-            if options.refuses:
-                raise ResumeUnavailable from exc
-            log = self._streams.open_later(new.id, terms)
+        if deferred:
             headers[RESUME] = DEFERRED
         response.let_body_go(request)
         generation = Generation(

@@ -166,8 +166,9 @@ class ClientStream(Heartbeat):
         self.counted = (self.counted or 0) + len(data)
         if self._encoder is not None:
             data = self._encoded(data, self._encoder)
-        self.transport.write(chunk(data))
-        return len(data)
+        size = len(data)
+        self.transport.write(b"%x\r\n%b\r\n" % (size, data))
+        return size
 
     def framed(self, data: bytes) -> None:
         """Write complete events that are framed already, and counted in the exchange."""

@@ -26,6 +26,8 @@ from gateway.resume.policy import OnDisconnect, Policy
 from gateway.resume.streams import Streams
 from gateway.sse import Event, EventSplitter, EventTooLarge, is_event_stream
 
+_RUNNING = StreamState.RUNNING  # a member of an enum is found by a slow path
+
 
 class Generation:
     """Fill a log until the stream ends, is cancelled, or has had no reader for too long."""
@@ -72,7 +74,7 @@ class Generation:
 
     def feed(self, data: bytes) -> None:
         """Add the events that are now complete to the log. Called for every piece of the stream."""
-        if self.log.state is not StreamState.RUNNING:
+        if self.log.state is not _RUNNING:
             return
         look = self._look
         if look is not None and not (data := look(data)):

@@ -61,13 +61,14 @@ def numbered_events(events: bytes, prefix: bytes, number: int) -> list[bytes]:
     """Return each of the events as `numbered` does, with ids of this prefix from `number` on. The
     events are as returned by `EventSplitter.plain`.
     """
-    texts = events[:-2].split(b"\n\n")
     # Nearly all events begin with a field other than the id.
-    first = events[:1] if len(texts) == 1 else b"".join([text[:1] or b" " for text in texts])
+    without_ids = not events.startswith(b"id") and events.find(b"\nid") < 0
+    if without_ids and events.find(b"\n\n") == len(events) - 2 and events[:1].isalpha():
+        return [b"id: %b%d\n%b" % (prefix, number, events)]
+    texts = events[:-2].split(b"\n\n")
     if (
-        first.isalpha()
-        and not events.startswith(b"id")
-        and events.find(b"\nid") < 0
+        without_ids
+        and b"".join([text[:1] or b" " for text in texts]).isalpha()
         and not events.endswith(b"\n\n\n")
     ):
         return [b"id: %b%d\n%b\n\n" % (prefix, at, text) for at, text in enumerate(texts, number)]

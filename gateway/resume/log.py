@@ -85,20 +85,18 @@ class StreamLog:
     """
     prefix: bytes = field(init=False)
     """Prefix of the ids of its events."""
+    last: int = field(init=False)
+    """Number of the newest event; 0 before the first one."""
     _events: list[bytes] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.prefix = self.id.encode() + b"."
-
-    @property
-    def last(self) -> int:
-        """Number of the newest event; 0 before the first one."""
-        return self.first + len(self._events) - 1
+        self.last = self.first - 1
 
     @property
     def shown(self) -> int:
         """Number of the newest event that readers may get."""
-        last, stored = self.first + len(self._events) - 1, self.stored
+        last, stored = self.last, self.stored
         return last if stored is None or stored > last else stored
 
     def show(self, number: int | None) -> None:
@@ -115,6 +113,7 @@ class StreamLog:
         kept = self.shown + 1 - self.first
         size = sum(map(len, self._events[kept:]))
         del self._events[kept:]
+        self.last = self.first + kept - 1
         self.size_bytes -= size
         self.budget.shrunk(size)
         self.stored = None
@@ -136,6 +135,7 @@ class StreamLog:
     def append(self, events: Collection[bytes]) -> None:
         """Add the next events. `wake` notifies the readers."""
         self._events += events
+        self.last += len(events)
         size = sum(map(len, events))
         self.size_bytes += size
         self.budget.grown(size)
@@ -148,6 +148,7 @@ class StreamLog:
             if self._events:
                 raise Trimmed
             self.first = first  # the beginning was dropped before this log followed the stream
+            self.last = first - 1
         self.append(tuple(events)[max(0, self.last + 1 - first) :])
 
     def read(self, after: int, most_bytes: int = _PIECE_BYTES) -> tuple[bytes, int]:
@@ -160,7 +161,7 @@ class StreamLog:
         if self.stored is not None:
             taken = self.pieces(after, most_bytes)[: max(0, self.stored - after)]
             return b"".join(taken), after + len(taken)
-        if events and after + 1 - self.first == len(events) - 1:
+        if after + 1 == self.last and events:
             return events[-1], after + 1
         taken = self.pieces(after, most_bytes)
         return b"".join(taken), after + len(taken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from multidict import CIMultiDict
 
@@ -28,6 +29,7 @@ from gateway.resume.generation import Generation, error_event
 from gateway.resume.log import StreamLog, StreamState, Trimmed
 
 _RECONNECT_MS = 1000
+_RUNNING = StreamState.RUNNING  # a member of an enum is found by a slow path
 
 
 class Replay(EventStreamResponse):
@@ -72,6 +74,8 @@ class Replay(EventStreamResponse):
         self._encoder: BodyEncoder | None = None
         self._stream: ResponseWriter | None = None
         """Writer of the events while the stream is followed."""
+        self._feed: Callable[[bytes], object] | None = None
+        """Function that writes events, while the stream is followed."""
         self.headers[STREAM_ID] = log.id
 
     @property
@@ -90,10 +94,13 @@ class Replay(EventStreamResponse):
         client, exchange = self._begin(request), self._exchange
         self._stream = stream = client.make_writer(client, exchange, self, encoder=self._encoder)
         stream.counted = 0
+        feed = self._count if self._generation is None else stream.events
         if self._batch_options is not None:
             self._batch = EventBatch(
-                self._batch_options, exchange, stream, self._write, asyncio.get_running_loop()
+                self._batch_options, exchange, stream, feed, asyncio.get_running_loop()
             )
+            feed = self._batch.feed
+        self._feed = feed
         if exchange.answered(self.status):
             stream.begin(self, self._preface)
         stream.follow(self._heartbeats)
@@ -104,6 +111,7 @@ class Replay(EventStreamResponse):
         """Stop following: the client has left, or the response has ended."""
         self.over = True
         stream, self._stream = self._stream, None
+        self._feed = None  # it may refer to this object
         if self._batch is not None:
             self._batch.close()
         if stream is not None:
@@ -114,8 +122,8 @@ class Replay(EventStreamResponse):
 
     def wake(self) -> None:
         """Write the new events, unless the client lags."""
-        stream, log = self._stream, self.log
-        if stream is None or stream.is_closing():
+        stream, feed, log = self._stream, self._feed, self.log
+        if stream is None or feed is None or stream.is_closing():
             return
         while not stream.behind:
             try:
@@ -124,17 +132,14 @@ class Replay(EventStreamResponse):
                 self._break_off(StreamTrimmed())
                 return
             if data:
-                write = self._write if self._batch is None else self._batch.feed
-                write(data)
-            if self.after >= log.shown:
-                if self.after < log.last:
+                feed(data)
+            if self.after < log.last:
+                if self.after >= log.shown:
                     return  # the newest events are not stored yet
-                if log.state is StreamState.LOST:
-                    self._break_off(log.error or StreamLost())
-                elif log.ended:
-                    # The last event of a broken stream has reported the error.
-                    self._end(None if log.state is StreamState.COMPLETE else b"")
-                return
+                continue
+            if log.state is not _RUNNING:
+                self._read_all(log)
+            return
 
     # The writer calls the next methods.
 
@@ -159,12 +164,18 @@ class Replay(EventStreamResponse):
 
     # -- private -----------------------------------------------------------------------------
 
-    def _write(self, data: bytes) -> None:
+    def _read_all(self, log: StreamLog) -> None:
+        """End the response as the stream has ended."""
+        if log.state is StreamState.LOST:
+            self._break_off(log.error or StreamLost())
+        else:
+            # The last event of a broken stream has reported the error.
+            self._end(None if log.state is StreamState.COMPLETE else b"")
+
+    def _count(self, data: bytes) -> None:
+        """Write events of a stream that another exchange has begun, which counts its own bytes."""
         exchange, stream = self._exchange, self._stream
         assert stream is not None
-        if self._generation is not None:
-            stream.events(data)
-            return  # the generation counts its own bytes
         if not exchange.bytes_out:
             exchange.begun()
         if self._first_token is not None and self._first_token.feed(data):

@@ -101,30 +101,37 @@ class Streams:
         """Announce that a stream with this id may start soon. `arrived` waits for it."""
         self._waiting.setdefault(stream, [])
 
-    async def open(self, stream: str, terms: StreamTerms) -> StreamLog:
-        """Create the log of a stream that starts now. Raise StoreUnavailable."""
-        log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
-        log.holds = terms.saved is not None
-        if self.sharing is not None:
-            try:
-                await self.sharing.open(log, terms)
-            except asyncio.CancelledError:
-                # The store may have the stream already. If this process died, another one would
-                # continue the answer, though nobody waits for it.
-                self.sharing.forgotten(stream)
-                raise
+    async def open(self, stream: str, terms: StreamTerms, sharing: Sharing) -> StreamLog:
+        """Create the log of a stream that starts now, and that `sharing` makes known to other
+        processes. Raise StoreUnavailable.
+        """
+        log = self._log(stream, terms)
+        try:
+            await sharing.open(log, terms)
+        except asyncio.CancelledError:
+            # The store may have the stream already. If this process died, another one would
+            # continue the answer, though nobody waits for it.
+            sharing.forgotten(stream)
+            raise
         return self._keep(log, terms.ttl_s, terms.claim)
 
-    def open_later(self, stream: str, terms: StreamTerms) -> StreamLog:
+    def open_later(self, stream: str, terms: StreamTerms, sharing: Sharing) -> StreamLog:
         """Create the log of a stream that starts while the store does not answer. Other processes
         find the stream when the store answers again.
         """
+        log = self._log(stream, terms)
+        self.deferred += 1
+        sharing.open_later(log, terms)
+        return self._keep(log, terms.ttl_s, terms.claim)
+
+    def open_here(self, stream: str, terms: StreamTerms) -> StreamLog:
+        """Create the log of a stream that starts now, and that no other process reads."""
+        return self._keep(self._log(stream, terms), terms.ttl_s, terms.claim)
+
+    def _log(self, stream: str, terms: StreamTerms) -> StreamLog:
         log = StreamLog(stream, terms.owner, terms.cap_bytes, self)
         log.holds = terms.saved is not None
-        if self.sharing is not None:
-            self.deferred += 1
-            self.sharing.open_later(log, terms)
-        return self._keep(log, terms.ttl_s, terms.claim)
+        return log
 
     def _keep(self, log: StreamLog, ttl_s: float, claim: bytes | None) -> StreamLog:
         self._kept[log.id] = _Kept(log, ttl_s, claim)

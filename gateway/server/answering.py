@@ -362,8 +362,9 @@ class AnsweringConnection(ClosingConnection):
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
         exchange.answered(response.status)
+        headers = response.headers
         for name, value in fields_of_exchange(exchange):
-            response.headers[name] = value
-        response.headers["Server"] = "gateway"  # otherwise aiohttp sends its version
+            headers[name] = value
+        headers["Server"] = "gateway"  # otherwise aiohttp sends its version
         if not self.may_keep_alive():
             response.force_close()

@@ -139,9 +139,10 @@ class SlowStore:
 async def test_a_stream_whose_client_leaves_while_it_is_stored_is_removed_from_the_store() -> None:
     """Otherwise another process would continue the answer if this one died."""
     store = SlowStore()
-    streams = Streams(KIB, sharing=cast(Sharing, store))
+    sharing = cast(Sharing, store)
+    streams = Streams(KIB, sharing=sharing)
     terms = StreamTerms(b"owner", KIB, 60.0, None, None)
-    opening = asyncio.create_task(streams.open("a", terms))
+    opening = asyncio.create_task(streams.open("a", terms, sharing))
     await store.taken.wait()
     opening.cancel()
     await asyncio.wait([opening])
