@@ -19,7 +19,7 @@ _REMEMBERED = 4
 
 
 class Follower(Protocol):
-    """Follower of a channel, at a position of its own."""
+    """Follower of a channel, at its own position."""
 
     @property
     def validity_holds(self) -> bool:
@@ -53,7 +53,7 @@ class Encoded:
         self._presence = b""
 
     def presence(self, followers: int) -> bytes:
-        """Return the encoded event that tells this number of followers."""
+        """Return the encoded event with this number of followers."""
         if followers != self._present:
             self._present = followers
             self._presence = self._encode([notices.presence(followers)])
@@ -97,7 +97,7 @@ class Channel:
         self.gone = False
         """True once this object is no longer kept up to date."""
         self.told = -1
-        """Number of followers that followers were last told."""
+        """Number of followers that was last sent to the followers."""
         self._once: dict[str, tuple[str, list[int] | None]] = {}
         """Content and ids of publications, by their key; the oldest first."""
         self._encoded: dict[Callable[[Sequence[bytes]], bytes], Encoded] = {}

@@ -33,7 +33,7 @@ _MOST_FLOORS = 10_000
 _KEPT_SHARE = 0.9
 """Share of the size limit to which histories are trimmed when the limit is exceeded."""
 _RETRY_MS = 1000, 5000
-"""Range of the time after which a disconnected follower is told to come back. Those of one worker
+"""Range of the delay after which a disconnected follower is asked to reconnect. Those of one worker
 must not come back all at once.
 """
 
@@ -93,7 +93,7 @@ class Channels:
             self._drop(channel)
 
     def drain(self) -> None:
-        """Tell all followers to come back. They reach another worker, or the next process."""
+        """Ask all followers to reconnect. They reach another worker, or the next process."""
         self.draining = True
         for channel in self._channels.values():
             self.fanout.visit(channel, "drain", lambda follower: follower.fail(Draining()))

@@ -123,7 +123,7 @@ class StreamFollower(EventStreamResponse):
     # -- the writer calls these -----------------------------------------------------------------
 
     def fail(self, error: GatewayError) -> None:
-        """Disconnect the follower: tell the error, and when to come back."""
+        """Disconnect the follower, with the error and the delay until it may reconnect."""
         stream = self._stream
         if stream is None:
             return

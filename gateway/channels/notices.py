@@ -9,7 +9,7 @@ from gateway.channels.ids import written
 from gateway.errors import GatewayError
 
 RESERVED = b"gateway."
-"""Prefix of event types that nobody may publish."""
+"""Prefix of event types that are reserved for the gateway."""
 
 
 def opened(position: int, followers: int | None) -> bytes:
@@ -31,7 +31,7 @@ def gap(after: int, until: int) -> bytes:
 
 
 def presence(followers: int) -> bytes:
-    """Return the event that tells the number of followers. It has no id and is not kept."""
+    """Return the event with the number of followers. It has no id and is not kept."""
     return sse.event(orjson.dumps({"followers": followers}), b"gateway.presence")
 
 

@@ -27,7 +27,7 @@ _BINARY = ("multipart/", "audio/", "image/", "video/", "application/octet-stream
 
 
 class JudgeRequests:
-    """Policy that shows requests to the hooks of one route."""
+    """Policy that calls the hooks of one route for each request."""
 
     def __init__(self, hooks: Sequence[GuardedHook], reader: BodyReader) -> None:
         self._hooks = [(hook, hook.on_request) for hook in hooks if hook.on_request is not None]

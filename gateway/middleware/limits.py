@@ -1,5 +1,5 @@
-"""Limits: the demands of a request are all granted before it is sent, or none is; they are
-corrected by actual use when it ends.
+"""Limits: before a request is sent, all of its demands are granted or none. When it ends, they are
+corrected by actual use.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HeadLimits:
         """Check the limits that need no body, unless the body is here or that was done. Raise
         RateLimited or LimitsUnavailable.
         """
-        # A body that has arrived whole with a known head is small.
+        # `arrived`: a small body that came whole with a known head.
         if request.arrived is None and request.body_exists and self._is_due(request):
             return self._limits.on_head(request.exchange)
         return None
@@ -58,7 +58,7 @@ class HeadLimits:
             await waiting
 
     def undo(self, exchange: Exchange) -> None:
-        """Give back what the request took: it follows another one."""
+        """Give back the amounts of a request that follows another one."""
         self._limits.undo(exchange)
 
     def _is_due(self, request: Request) -> bool:
@@ -170,7 +170,7 @@ class RequestLimits:
             self._store.post(posts)
 
     def undo(self, exchange: Exchange) -> None:
-        """Give back all that was taken, slots too, as if nothing had been decided."""
+        """Give back all amounts and slots, as if nothing had been decided."""
         if exchange.decided is None:
             return
         self._give_back(exchange.decided)
@@ -202,8 +202,8 @@ class RequestLimits:
             exchange.filter = UsageFilter()
 
     def _take_over(self, exchange: Exchange, account: Account, taken: Sequence[Taken]) -> None:
-        """Take over what the request of an unfinished answer took: nothing is taken again, its
-        slots are held on, and its reservations are corrected when the answer ends.
+        """Take over the amounts of the request of an unfinished answer: they are not taken again,
+        its slots stay held, and its reservations are corrected when the answer ends.
         """
         if account.is_metered:
             self._read_usage(exchange)
@@ -220,8 +220,8 @@ class RequestLimits:
                 self._leases.keep(one.demand)
 
     def _decide(self, exchange: Exchange, account: Account, asked: Usage) -> Awaitable[None] | None:
-        """Grant what the request demands of all these rules, or nothing. Return what is to be
-        waited for, if the store cannot tell at once. Raise RateLimited or LimitsUnavailable.
+        """Grant the request's demands on all these rules, or none. Return an awaitable if the store
+        cannot decide at once. Raise RateLimited or LimitsUnavailable.
         """
         demands = account.demands(exchange, asked)
         if account.noted != self._limit_activity.evictions:

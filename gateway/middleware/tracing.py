@@ -118,7 +118,7 @@ class Tracing:
             trace.carried += f"baggage: {baggage}\r\n".encode()
 
     def on_report(self, ended: Iterable[Exchange]) -> None:
-        """Count requests, and keep the record of each for which there is a reason."""
+        """Count requests, and keep the records of those with a reason to be kept."""
         for exchange in ended:
             self._count(exchange)
 

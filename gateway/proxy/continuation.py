@@ -92,8 +92,8 @@ class Continuation:
         return self._heard(events)
 
     def flush(self) -> bytes:
-        """Return the bytes held back, at the clean end of the stream; add a comment if the answer
-        was continued and the stream type has comments.
+        """Return the bytes held back, at the regular end of the stream; with a comment if the
+        answer was continued and the stream type has comments.
         """
         rest = b"" if self._splitter is None else self._splitter.flush()
         if self.count and is_event_stream(self._stream_type):
@@ -162,7 +162,9 @@ class Continuation:
         return None
 
     def _candidates(self, target: Target, failed: Sequence[Endpoint]) -> Iterator[_Candidate]:
-        """Yield who may continue: another endpoint, another deployment of the model, a fallback."""
+        """Yield the candidates for a continuation: another endpoint, another deployment of the
+        model, a fallback.
+        """
         request = self._request
         exchange = request.exchange
         yield None, target, failed, None

@@ -144,7 +144,7 @@ class EarlyHead(Heartbeat):
     # Called by the writer:
 
     def pause(self) -> None:
-        """Do nothing: no bytes are waiting that could be held back."""
+        """Do nothing: there is no source to pause."""
 
     def caught_up(self) -> None:
         """Do nothing: see `pause`."""

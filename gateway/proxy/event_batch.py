@@ -114,7 +114,7 @@ class EventBatch:
             self._write(held[0] if len(held) == 1 else b"".join(held))
 
     def close(self) -> None:
-        """Drop what waits: the client has left, or the stream has ended."""
+        """Drop the waiting events: the client has left, or the stream has ended."""
         self._deadline.close()
         self._held = []
 

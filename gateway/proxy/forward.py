@@ -1,4 +1,4 @@
-"""Last handler of every chain: send the request and return the response."""
+"""Handler at the end of a pipeline: sends the request and returns the response."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Forward:
         self._relayed_if_usage_may_be_asked: Finish = self._relay_if_usage_may_be_asked
 
     def __call__(self, request: Request) -> Result:
-        """Send the request, and return the response to relay or what delivers it. Raise
-        GatewayError if there is none.
+        """Send the request. Return the response to relay, or an awaitable of it. Raise GatewayError
+        if there is none.
         """
         sending = self._options.sending
         exchange = request.exchange

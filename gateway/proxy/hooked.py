@@ -1,4 +1,4 @@
-"""Responses of upstreams on their way through the hooks of a route, before they are relayed."""
+"""Hooks for responses: they judge each response of an upstream before it is relayed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.upstream.response import UpstreamResponse
 
 _BODILESS = (204, 205, 304)
 _BINARY = (b"audio/", b"image/", b"video/", b"font/", b"application/octet-stream", b"multipart/")
-"""Beginnings of the types of bodies without texts."""
+"""Prefixes of the media types of bodies without texts."""
 
 
 class AnswerJudgement:

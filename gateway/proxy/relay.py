@@ -109,7 +109,7 @@ class RelayedResponse(ClientResponse):
             self._open_body()
 
     def _open_body(self) -> ResponseBody:
-        """Return the body, as something inspects it."""
+        """Return the body, which something inspects."""
         self._response_body = body = ResponseBody(
             self._upstream, self._exchange, self._options.dialect, self._continuation
         )
@@ -365,7 +365,7 @@ class RelayedResponse(ClientResponse):
 
 
 def _framing(head: ResponseHead, chunked: bool, hides_server: bool) -> bytes:
-    """Return the lines for what a backend's head says of its own server and connection."""
+    """Return the lines for Server, framing, caching and buffering, for clients."""
     lines = b""
     if head.server is not None and not hides_server:
         lines += b"Server: %b\r\n" % head.server

@@ -91,7 +91,7 @@ async def _read(response: UpstreamResponse, exchange: Exchange, dialect: Dialect
 
 
 class _DroppedBody:
-    """Sink of a body that nobody gets. Tokens and times are noted in the exchange."""
+    """Sink that drops a body, and notes its tokens and times in the exchange."""
 
     def __init__(self, response: UpstreamResponse, exchange: Exchange, dialect: Dialect) -> None:
         self._body = ResponseBody(response, exchange, dialect)

@@ -187,7 +187,9 @@ async def _answer(
 
 
 def _count(exchange: Exchange, what: Skip) -> None:
-    """Count what the translation left out; the first of each kind adds an event to the trace."""
+    """Count the pieces that the translation left out. The first of each kind adds an event to the
+    trace.
+    """
     if exchange.skipped is None:
         exchange.skipped = {}
     times = exchange.skipped[what] = exchange.skipped.get(what, 0) + 1
@@ -291,9 +293,7 @@ def _credential(request: Request) -> bytes | None:
 
 
 async def understands(request: Request, target: Target, sending: SendOptions) -> bool:
-    """Tell whether the target can be asked at all: not every request can be translated to every
-    dialect.
-    """
+    """Tell whether the request can be translated to the target's dialect."""
     if target.translation is None:
         return True
     try:

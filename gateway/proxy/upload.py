@@ -1,4 +1,4 @@
-"""Body of a request that is sent to the upstream while it arrives."""
+"""Upload: sends the body of a request to the upstream while it arrives."""
 
 from __future__ import annotations
 

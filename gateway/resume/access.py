@@ -66,7 +66,7 @@ class StreamAccess:
 
 
 def _parts(models: AllowedModels | None) -> list[bytes]:
-    """Return the parts of a digest that tell these models from all others."""
+    """Return the parts of a digest that identify these models."""
     if models is None:
         return [b"any"]
     if isinstance(models, ModelNames):

@@ -1,4 +1,6 @@
-"""Single flight: of all requests with one Idempotency-Key, one is sent on; the others follow it."""
+"""Single flight: of all requests with one Idempotency-Key, one is forwarded; the others follow its
+stream.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from hashlib import blake2b
 from typing import Protocol
 
 _PIECE_BYTES = 256 * 1024
-"""A longer body is hashed in pieces of this size, one in a turn of the event loop: 0.2 ms."""
+"""Size of the pieces in which a longer body is hashed, one in each turn of the event loop: 0.2 ms.
+"""
 
 
 @dataclass(frozen=True, slots=True)

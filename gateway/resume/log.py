@@ -217,7 +217,7 @@ class StreamLog:
             self.on_readers()
 
     def trim(self, left_bytes: int) -> None:
-        """Drop the oldest events until at most this many bytes are left. The newest event stays."""
+        """Drop the oldest events until at most this many bytes remain. The newest event stays."""
         size, count = self.size_bytes, 0
         for event in self._events[:-1]:
             if size <= left_bytes:

@@ -34,7 +34,7 @@ _NOT_STORED = frozenset(
 )
 _CODED = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest"})
 _LAST_EVENTS = (b"data: [DONE]", b"event: message_stop")
-"""Beginnings of the last event of an answer: OpenAI's and Anthropic's."""
+"""Prefixes of the last event of an answer: OpenAI's and Anthropic's."""
 _RETURN_S = 10
 """Seconds that readers have to return to a generation that would end without them."""
 
@@ -119,7 +119,7 @@ def _names(query: str) -> Iterator[bytes]:
 
 def parse_saved_request(description: bytes, body: bytes) -> SavedRequest:
     """Return a stored request. Raise ValueError or KeyError if it is of another version."""
-    document = json.loads(description)  # orjson would not read what only `json` has written
+    document = json.loads(description)  # orjson cannot read all values that `json` writes
     principal = document["principal"]
     fields = tuple(_field(*texts) for texts in document["fields"])
     return SavedRequest(

@@ -12,7 +12,7 @@ from gateway.resume.saved_request import SavedRequest
 
 
 class LocalStreams(Budget, Protocol):
-    """Streams of this process, as other processes ask for them."""
+    """Interface to the streams of this process, for requests of other processes."""
 
     def local(self, stream: str) -> StreamLog | None:
         """Return the log of a stream that this process runs or ran, else None."""

@@ -22,7 +22,7 @@ _KEPT_SHARE = 0.9
 
 
 class Run(Protocol):
-    """Generation, as the streams of its process see it."""
+    """Interface of a generation, for the streams of its process."""
 
     @property
     def log(self) -> StreamLog:
@@ -150,7 +150,7 @@ class Streams:
         self._keep(log, terms.ttl_s, None)
         self.taken_over += 1
         if self.heir is None or terms.saved is None or log.first > 1:
-            self.abandon(log)  # it is not known what to continue, or not all of it
+            self.abandon(log)  # the request, or the beginning of the answer, is not known
         else:
             self.heir(log, terms.saved)
 
@@ -170,7 +170,7 @@ class Streams:
         self._forget(stream)
 
     def settled(self, stream: str) -> None:
-        """Wake those who wait in `arrived`: the stream has started, or will not start."""
+        """Wake the callers of `arrived`: the stream has started, or will not start."""
         for waiting in self._waiting.pop(stream, ()):
             if not waiting.done():
                 waiting.set_result(None)
