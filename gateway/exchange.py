@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -182,6 +182,19 @@ class DetachedOwner(Protocol):
         """End the exchange now, with this error. Releases it."""
 
 
+@dataclass(slots=True)
+class Detachment:
+    """State of an exchange that has, or had, another owner besides its client."""
+
+    owner: DetachedOwner | None
+    """The other owner, until it releases the exchange."""
+    client_left: bool = False
+    outcome: EndReason | None = None
+    """Reason with which the exchange ends when its client leaves, in place of the client's."""
+    superseded: bool = False
+    """True if another process continues the answer, and accounts for all of it."""
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Exchange(Facts):
     """Outcome of one request, with its facts. Times are in `time.perf_counter` seconds, and None
@@ -194,8 +207,8 @@ class Exchange(Facts):
     # The response.
     id_line: bytes = b""
     """Header line with the request id, for the upstream and for every response."""
-    response_headers: list[tuple[str, str]] = field(default_factory=list, init=False)
-    """Other headers of every response to this request, whatever makes the response."""
+    made_headers: list[tuple[str, str]] | None = None
+    """`response_headers`; None if nothing has asked for them."""
     status: int | None = None
     commit: Commit = _OPEN
     failure: Failure | None = None
@@ -275,17 +288,20 @@ class Exchange(Facts):
     # The connection and the end.
     must_close: bool = False
     """True if the connection must not serve another request."""
-    detached_owner: DetachedOwner | None = None
-    """Owner that continues the exchange after its client has left."""
-    superseded: bool = False
-    """True if another process continues the answer, and accounts for all of it."""
+    detachment: Detachment | None = None
+    """State of an exchange that has, or had, another owner besides its client."""
     phases: Sequence[Callable[[Exchange], None]] = ()
     """What the policies of the pipeline do at the end, in order; see `end`."""
 
     _asked: Estimate | None = None
-    _client_left: bool = False
-    _outcome: EndReason | None = None
-    _at_end: list[Callable[[Exchange], None]] = field(default_factory=list, init=False)
+    _at_end: list[Callable[[Exchange], None]] | None = None
+
+    @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """Other headers of every response to this request, whatever makes the response."""
+        if self.made_headers is None:
+            self.made_headers = []
+        return self.made_headers
 
     def opened_early(self) -> None:
         """Note that the head of an event stream is sent before its answer."""
@@ -361,9 +377,20 @@ class Exchange(Facts):
             self._asked = None  # it may ask for fewer tokens
 
     @property
+    def detached_owner(self) -> DetachedOwner | None:
+        """Owner that continues the exchange after its client has left."""
+        return None if self.detachment is None else self.detachment.owner
+
+    @property
     def detached(self) -> bool:
         """True if the exchange continues without the client that began it."""
-        return self.detached_owner is not None and self._client_left
+        detachment = self.detachment
+        return detachment is not None and detachment.owner is not None and detachment.client_left
+
+    @property
+    def superseded(self) -> bool:
+        """True if another process continues the answer, and accounts for all of it."""
+        return self.detachment is not None and self.detachment.superseded
 
     def let_body_go(self) -> bool:
         """Release the memory of the request body, once the answer is chosen and the body is not
@@ -418,11 +445,13 @@ class Exchange(Facts):
         """Register a callback for the end of the exchange. It is called once; the newest runs
         first.
         """
+        if self._at_end is None:
+            self._at_end = []
         self._at_end.append(callback)
 
     def mark(self) -> int:
         """Return a mark for `unwind`."""
-        return len(self._at_end)
+        return 0 if self._at_end is None else len(self._at_end)
 
     def unwind(self, mark: int) -> None:
         """Give up the attempt that was chosen, if any, and run and remove the callbacks registered
@@ -435,7 +464,7 @@ class Exchange(Facts):
                 self.attempt.ended(self)
             except Exception as exc:
                 self.report_fault(exc)
-        while len(callbacks) > mark:
+        while callbacks is not None and len(callbacks) > mark:
             callback = callbacks.pop()
             try:
                 callback(self)
@@ -444,19 +473,32 @@ class Exchange(Facts):
 
     def leave(self, reason: EndReason) -> None:
         """End the client's side. Without a detached owner, this ends the exchange."""
-        if self.detached_owner is None:
-            self.end(self._outcome or reason)
+        detachment = self.detachment
+        if detachment is None:
+            self.end(reason)
+        elif detachment.owner is None:
+            self.end(detachment.outcome or reason)
         else:
-            self._client_left = True
-            self.detached_owner.client_left()
+            detachment.client_left = True
+            detachment.owner.client_left()
 
-    def release(self, reason: EndReason) -> None:
-        """End the detached owner's side. The exchange ends once the client's side has ended."""
-        self.detached_owner = None
-        if self._client_left:
+    def detach(self, owner: DetachedOwner) -> None:
+        """Let an owner continue the exchange after its client has left, until `release`."""
+        self.detachment = Detachment(owner)
+
+    def release(self, reason: EndReason, *, superseded: bool = False) -> None:
+        """End the detached owner's side. The exchange ends once the client's side has ended.
+        `superseded`: another process continues the answer.
+        """
+        detachment = self.detachment
+        if detachment is None:
+            self.detachment = detachment = Detachment(None)
+        detachment.owner = None
+        detachment.superseded = detachment.superseded or superseded
+        if detachment.client_left:
             self.end(reason)
         elif reason is not EndReason.COMPLETE:
-            self._outcome = reason
+            detachment.outcome = reason
 
     def end(self, reason: EndReason) -> None:
         """End the exchange. The first reason given is kept.
@@ -475,7 +517,8 @@ class Exchange(Facts):
         attempt = self.attempt
         if attempt is not None:
             self.sent_at = attempt.sent_at
-        if self.tap is not None and self.usage is None and not self.superseded:
+        superseded = self.detachment is not None and self.detachment.superseded
+        if self.tap is not None and self.usage is None and not superseded:
             try:
                 self.usage = self.tap.usage(self)
             except Exception as exc:

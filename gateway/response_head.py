@@ -41,8 +41,8 @@ def http_head(
         return line + fields + end
     if exchange.decided is not None:
         fields += exchange.decided.header_lines()
-    if exchange.response_headers:
-        fields += lines(exchange.response_headers)
+    if exchange.made_headers is not None:
+        fields += lines(exchange.made_headers)
     return b"".join((line, fields, exchange.id_line, end))
 
 

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "gateway"
 def exchange() -> Exchange:
     made = Exchange("GET", "127.0.0.1", trusted_peer=False)
     made.request_id, made.id_line = "r1", b"X-Request-ID: r1\r\n"
-    made.response_headers = [("Vary", "Origin")]
+    made.response_headers.append(("Vary", "Origin"))
     return made
 
 

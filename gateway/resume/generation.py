@@ -58,7 +58,7 @@ class Generation:
     def start(self) -> None:
         """Start: take the body bytes already buffered, then all that follow."""
         self.log.on_readers = self._readers_changed
-        self.exchange.detached_owner = self
+        self.exchange.detach(self)
         self._streams.started(self)
         upstream = self._body.upstream
         if upstream.unread and (data := upstream.take_unread()):
@@ -149,10 +149,9 @@ class Generation:
         """End the exchange. `stored`: the end of the stream is stored, or the store is away."""
         exchange = self.exchange
         if not stored:
-            exchange.superseded = True
             exchange.failed(ResumeUnavailable())
             reason = EndReason.UPSTREAM_RESET
-        exchange.release(reason)
+        exchange.release(reason, superseded=not stored)
 
     def client_left(self) -> None:
         """Handle the departure of the client that began it, which may never have read anything."""

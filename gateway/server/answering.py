@@ -357,7 +357,7 @@ class AnsweringConnection(ClosingConnection):
         self._request = self._response = self._pending = self.exchange = None
         exchange = request.exchange
         exchange.leave(reason)
-        if exchange.detached_owner is not None:
+        if exchange.detachment is not None and exchange.detached_owner is not None:
             self._listener.kept(exchange)
 
     def _complete_head(self, response: web.StreamResponse, exchange: Exchange) -> None:
