@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard
 
 from aiohttp import web
 
@@ -206,7 +206,7 @@ class Attempt(Pending):
             request.client.work(self.deliver(answer))
         else:
             then = self.then
-            then(request, cast(web.StreamResponse, answer))
+            then(request, answer)  # type: ignore[arg-type]
 
     def failed(self, error: Exception) -> None:
         """Deliver the error, or have the request sent again."""

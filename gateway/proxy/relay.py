@@ -182,8 +182,7 @@ class RelayedResponse(ClientResponse):
     @property
     def is_legible_stream(self) -> bool:
         """True if the body is an event stream without a content coding."""
-        head = self._upstream.head
-        return head.content_length is None and not head.encoded and head.is_event_stream
+        return self._upstream.head.is_legible_stream
 
     def tee(self, receive: Callable[[bytes], None]) -> None:
         """Pass the body to `receive` as well, as the client gets it."""
@@ -240,10 +239,9 @@ class RelayedResponse(ClientResponse):
             self.over = True
             client.sent(self)
             return
-        options = self._options
-        preface, is_legible_stream = b"", self.is_legible_stream
-        if is_legible_stream and options.preface and head.status == 200 and heeds_retry(request):
-            preface = options.preface
+        options, preface = self._options, b""
+        if options.preface and head.is_legible_stream and head.status == 200:
+            preface = options.preface if heeds_retry(request) else b""
         if inspected is None and exchange.tap is not None:
             inspected = self._open_body()
         stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
@@ -272,7 +270,7 @@ class RelayedResponse(ClientResponse):
         error = upstream.error
         if error is None:
             upstream.attach(self)
-        stream.follow(options.heartbeats if chunked and is_legible_stream else None)
+        stream.follow(options.heartbeats if chunked and head.is_legible_stream else None)
         if error is not None:
             self.finish(error)  # or another upstream continues the body
 

@@ -45,9 +45,11 @@ def request_head(
     that belongs to the route and is not forwarded. `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    # In a compressed response, tokens could not be counted and no event could be inserted.
-    legible = exchange.tap is not None or exchange.early is not None
-    header_filter = target.filter_to_read if legible else target.header_filter
+    if exchange.tap is None and exchange.early is None:
+        header_filter = target.header_filter
+    else:
+        # In a compressed response, tokens could not be counted and no event could be inserted.
+        header_filter = target.filter_to_read
     session = exchange.session
     if session is not None:
         header_filter = header_filter.less(WEBSOCKET)
@@ -71,8 +73,9 @@ def request_head(
     if session is not None:
         parts.append(session.opening.lines + b"\r\n")
     elif body is not None:
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        if len(body) <= LARGE_BYTES:
+        size = len(body)
+        parts.append(b"Content-Length: %d\r\n\r\n" % size)
+        if size <= LARGE_BYTES:
             parts.append(body)
     elif request.body_exists and request.content_length is None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")

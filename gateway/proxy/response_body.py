@@ -109,27 +109,28 @@ class ResponseBody:
         self._going_on: asyncio.Task[None] | None = None
         self.on_seen: Callable[[], None] | None = None
         """Called once nothing inspects the rest of a body that `look` inspected."""
+        self._closely = self._content is not None
+        """True while something inspects the body that most streams do not have, or only until their
+        first token.
+        """
         self._refusal: bytearray | None = None
         """Beginning of an error response, for the log."""
         if head.status >= 400:
-            self._refusal = bytearray()
+            self._refusal, self._closely = bytearray(), True
             exchange.at_end(self._say_refusal)
         if head.content_length is None:
             streams, spoken = _kind(head.content_type, dialect.stream_type)
             if streams or spoken:
                 exchange.streamed = self.is_stream = True
                 if head.status == 200 and not head.encoded:
-                    self._first_token = FirstToken(lines=not streams)
+                    self._first_token, self._closely = FirstToken(lines=not streams), True
             if streams and not head.encoded:
                 self._filter = exchange.filter
             if spoken and head.status == 200 and not head.encoded:
+                # The body is a stream, whose first token is awaited.
                 self._continuation = continuation
         self._paused = False
         self._paused_at = 0.0
-        self._closely = self._looks_closely()
-        """True while something inspects the body that most streams do not have, or only until their
-        first token.
-        """
 
     @property
     def look(self) -> Callable[[bytes], bytes] | None:

@@ -58,6 +58,7 @@ class ResponseHead:
         "encoded",
         "fields",
         "is_event_stream",
+        "is_legible_stream",
         "located",
         "reason",
         "rendered",
@@ -141,6 +142,10 @@ class ResponseHead:
                 fields.append(field)
         self.is_event_stream = is_event_stream(self.content_type)
         """True if the body is an event stream."""
+        self.is_legible_stream = (
+            self.is_event_stream and self.content_length is None and not self.encoded
+        )
+        """True if it is one without a length or a content coding."""
         if status == 101 and (
             nominated is None or b"upgrade" not in nominated or self.chunked or self.content_length
         ):

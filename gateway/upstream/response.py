@@ -106,9 +106,11 @@ class UpstreamResponse:
     def take_unread(self) -> bytes:
         """Return the buffered body bytes and clear the buffer."""
         unread = self.unread
-        data = unread[0] if len(unread) == 1 else b"".join(unread)
-        self.unread = []
         self.unread_bytes = 0
+        if len(unread) == 1:
+            return unread.pop()
+        data = b"".join(unread)
+        unread.clear()
         return data
 
     async def begun(self) -> None:
