@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+import sys
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -39,6 +41,8 @@ from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import LogWriter, is_console, make_logger
 
 _SHUTDOWN_S = 2.0
+_NICE = 5
+"""Niceness: a quarter of a core if a worker wants all of it, which answers probes in time."""
 _EVERY_S = 0.5
 
 
@@ -58,6 +62,7 @@ async def serve_admin(
     listener, `status` and `master` are the pipes of a child. Without `listening` there is no API,
     but SIGHUP still reloads.
     """
+    _give_way()
     loaded = load_kept(kept, secrets)
     loop = asyncio.get_running_loop()
     log = loaded.config.telemetry.log
@@ -156,6 +161,16 @@ async def serve_admin(
             if runner is not None:
                 await runner.cleanup()
             await _collect_the_rest(collector, stop)
+
+
+def _give_way() -> None:
+    """Let workers go first on a core that they share with this process: what it does may wait, and
+    on Linux it does not interrupt them when it wakes up.
+    """
+    with suppress(OSError):  # a container may forbid either
+        os.nice(_NICE)
+        if sys.platform == "linux":
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class _Faults(logging.Handler):

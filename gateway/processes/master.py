@@ -73,6 +73,10 @@ class Master:
         self._start_by = time.monotonic() + _START_S
         self._stack = ExitStack()
         self._successor: subprocess.Popen[bytes] | None = None
+        self._reload_due = False
+        """True if the admin process was asked to reload while it could not hear it."""
+        self._successor_reload_due = False
+        """True if a successor has to reload once it serves: it may have read its file before."""
         self.on_ready: Callable[[str, str | None, str | None], None] = lambda *_: None
         """Called once every process is ready, with the URLs of the gateway, of the admin listener
         and of the demo backend; None if there is no such listener.
@@ -208,6 +212,7 @@ class Master:
         if report.is_ready:
             if self._phase is Phase.STARTING and all(c.ready for c in self._children):
                 self._serve()
+            self._pass_on_reload()
         # Once the gateway serves, a failed start is logged, and tried again.
         elif self._phase is Phase.STARTING:
             raise StartFailed(report.text, report.code)
@@ -314,9 +319,26 @@ class Master:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._drain(signal.Signals(number).name)
             elif number == signal.SIGHUP:
-                self._signal("admin", signal.SIGHUP)
+                self._reload()
             elif number == signal.SIGUSR2 and self._phase is Phase.SERVING:
                 self._upgrade()
+
+    def _reload(self) -> None:
+        """Let the file be read again by the processes that serve, and by those that will."""
+        self._reload_due = True
+        self._successor_reload_due = self._successor is not None
+        self._pass_on_reload()
+
+    def _pass_on_reload(self) -> None:
+        """Ask for the reloads that are due from those who can hear it now."""
+        admin = next(child for child in self._children if child.name == "admin")
+        if self._reload_due and self._phase is Phase.SERVING and admin.pid and admin.ready:
+            self._reload_due = False
+            os.kill(admin.pid, signal.SIGHUP)
+        # A successor serves once it has ended this one.
+        if self._successor_reload_due and self._phase is Phase.DRAINING and self._successor:
+            self._successor_reload_due = False
+            self._successor.send_signal(signal.SIGHUP)
 
     def _drain(self, why: str) -> None:
         again = self._phase is Phase.DRAINING
@@ -325,6 +347,7 @@ class Master:
         if self._successor is not None:
             # The next master has its own admin process on the same socket.
             self._signal("admin", signal.SIGTERM)
+        self._pass_on_reload()
         self._listeners.close_public()
         self._signal("worker", signal.SIGTERM)
         self._end_without_workers()
@@ -347,6 +370,8 @@ class Master:
             self._command,
             env=environment,
             pass_fds=[each.fileno() for each in self._listeners.open],
+            # It would end it, until it handles signals itself.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
         )
 
     def _signal(self, name: str, number: signal.Signals) -> None:

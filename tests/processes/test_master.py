@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,12 +23,18 @@ from tests.support.commands import run
 from tests.support.figures import Report
 from tests.support.fork_server import ForkServer
 from tests.support.gateway import StartGatewayProcess, simple_config
+from tests.support.processes import children_of
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
 from tests.support.waiting import PATIENCE_S, SLACK_S, eventually
 
 ROOT = Path(__file__).parents[2]
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def admin_pid(master: int) -> int:
+    """Return the process that the master has started last: that of the admin listener."""
+    return max(children_of(master))
 
 
 @pytest.mark.own_program
@@ -101,6 +108,40 @@ async def test_o5_a_killed_worker_is_replaced_and_the_other_goes_on(
             assert now[1]["pid"] == workers[1]["pid"]
             assert now[1]["requests"] >= 1
             assert now[0]["pid"] != workers[0]["pid"]
+
+
+async def test_a_killed_admin_process_is_replaced_and_loses_no_reload(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(stepped_stream()) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            await client.send(STREAM)
+            await upstream.release(b"data: 1\n\n")
+            await client.read_head()
+            os.kill(admin_pid(gateway.master_pid), signal.SIGKILL)
+            died = await gateway.log.wait_for(lambda line: line["event"] == "died")
+            assert (died["process"], died["status"]) == ("admin", -signal.SIGKILL)
+            gateway.signal(signal.SIGHUP)  # it cannot hear it yet, unless the test is slow
+            await gateway.log.wait_for(lambda line: line["event"] == "reloaded")
+            assert len((await told(gateway, "/api/requests"))["requests"]) == 1
+            await upstream.release(b"data: 2\n\n")
+            await upstream.finish()
+            assert await client.read_chunk() == b"data: 1\n\n"
+            assert await client.read_chunk() == b"data: 2\n\n"
+            assert await client.read_chunk() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs niceness and policies of Linux")
+async def test_the_admin_process_gives_way_to_workers(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    gateway = await start_gateway_process(simple_config("http://127.0.0.1:1"))
+    admins = admin_pid(gateway.master_pid)
+    (worker,) = (row["pid"] for row in (await told(gateway, "/api/workers"))["workers"])
+    assert os.getpriority(os.PRIO_PROCESS, admins) > os.getpriority(os.PRIO_PROCESS, worker)
+    assert os.sched_getscheduler(admins) == os.SCHED_BATCH
+    assert os.sched_getscheduler(worker) != os.SCHED_BATCH
 
 
 async def test_o5_requests_go_on_while_workers_are_killed(

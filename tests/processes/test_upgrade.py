@@ -14,8 +14,9 @@ from tests.support.client import RawClient, ask
 from tests.support.figures import Report
 from tests.support.gateway import StartGatewayProcess, simple_config
 from tests.support.ports import free_port
+from tests.support.processes import children_of
 from tests.support.upstream import ScriptedUpstream, json_reply, stepped_stream
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, asked_until, eventually
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -123,3 +124,31 @@ async def test_an_upgrade_to_a_file_that_is_bad_leaves_the_old_one_serving(
         line = await gateway.log.wait_for(lambda line: line["event"] == "upgrade_failed")
         assert line["status"] == 1
         assert (await ask(gateway.port, GET)).status == 200
+
+
+async def test_a_reload_during_an_upgrade_reaches_the_next_gateway(
+    start_gateway_process: StartGatewayProcess,
+) -> None:
+    async with ScriptedUpstream(json_reply({})) as upstream:
+        gateway = await start_gateway_process(simple_config(upstream.url))
+        before = children_of(gateway.master_pid)
+        gateway.signal(signal.SIGUSR2)
+        await eventually(
+            # Its children exist: it has read the file.
+            lambda: any(map(children_of, children_of(gateway.master_pid) - before)),
+            patience_s=PATIENCE_S,
+        )
+        document = yaml.safe_load(gateway.file.read_text())
+        document["routes"][0]["path"] = "/v2/"
+        gateway.file.write_text(yaml.safe_dump(document))
+        gateway.signal(signal.SIGHUP)
+        ready = await gateway.log.wait_for(
+            lambda line: line["event"] == "listening" and line["pid"] != gateway.master_pid
+        )
+        assert await gateway.wait() == 0
+        await asked_until(
+            lambda: ask(gateway.port, GET.replace(b"/v1/", b"/v2/")),
+            lambda got: got.status == 200,
+            patience_s=PATIENCE_S,
+        )
+        os.kill(ready["pid"], signal.SIGTERM)
