@@ -46,6 +46,11 @@ class _Advance:
         """Return how many unused tokens would not overflow the bucket, had they stayed in it."""
         return min(self.unused, max(0.0, self.full_at - now) * self._demand.per_s)
 
+    def covers(self, amount: float, now: float) -> bool:
+        """Tell whether that many tokens are usable, or any if the amount is 0."""
+        flow = (self.full_at - now) * self._demand.per_s
+        return 0.0 < self.unused >= amount and 0.0 < flow >= amount
+
     def missing(self, now: float) -> float:
         """Return how much to take in advance now."""
         wanted = self.used + self._demand.per_s * _PERIOD_S
@@ -119,10 +124,7 @@ class Advances:
         found: list[_Advance] = []
         for demand in demands:
             advance = advances.get(demand.key)
-            if advance is None or demand.kind is not _TAKE:
-                return None
-            usable = advance.usable(now)
-            if usable <= 0.0 or usable < demand.amount:
+            if advance is None or not advance.covers(demand.amount, now):
                 return None
             found.append(advance)
         levels = [
