@@ -211,7 +211,13 @@ def _alone(alone: Alone) -> Iterator[Bar]:
     reached = sockets.connections >= _WEBSOCKETS if sockets else None
     yield Bar("WebSockets open at once", f"≥ {_WEBSOCKETS:,}", said, reached)
     two = growth.ratio(alone.growth, "workers", 2) if alone.growth else None
-    yield _most("CPU for a request of two workers on one core / of one worker", 1.05, two, _TIMES)
+    beside = [
+        f"{what} {growth.ratio(alone.growth, what, 2):.2f} ×"  # noqa: RUF001
+        for what in ("workers of nginx", "threads of Envoy")
+        if what in alone.growth
+    ]
+    title = "CPU for a request of two workers on one core / of one worker"
+    yield _most(f"{title} ({', '.join(beside)})" if beside else title, 1.05, two, _TIMES)
     for name in disturbances.NAMES:
         moved = disturbances.ratio(alone.disturbances, name) if alone.disturbances else None
         yield _most(f"Relay p99 during {name} / without it, 200 streams", 1.1, moved, _TIMES)

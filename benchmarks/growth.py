@@ -1,4 +1,6 @@
-"""CPU time of the gateway for a request as its work grows: with more routes, limits or workers."""
+"""CPU time of the gateway for a request as its work grows: with more routes, limits or workers.
+That of nginx and Envoy with more workers or threads is beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cost
-from benchmarks.peers import PEERS, PLENTY, changed
+from benchmarks.peers import PEERS, PLENTY, Peer, Place, changed, envoy, nginx
 from benchmarks.workloads import WORKLOADS
 
 Growth = Mapping[str, Mapping[int, float]]
 """µs of CPU for a request, by what grows and its number."""
 _ROUNDS = 3
-_Change = Callable[[int, dict[str, Any]], None]
+_Make = Callable[[int, str], Peer]
+"""Function that returns the peer with so many of what grows, under a name."""
 
 
 def measure(tools: tuple[Path, Path], folder: Path, seconds: float) -> Growth:
-    """Return the costs, each the median of some rounds, in which all gateways take turns."""
-    return {
-        what: _one(what, numbers, change, tools, folder, seconds)
-        for what, (numbers, change) in _THINGS.items()
+    """Return the costs, each the median of some rounds, in which all gateways take turns. A peer
+    that is not installed has none.
+    """
+    growth = {
+        what: _one(what, numbers, make, tools, folder, seconds)
+        for what, (numbers, make) in _THINGS.items()
     }
+    return {what: costs for what, costs in growth.items() if len(costs) > 1}
 
 
 def ratio(growth: Growth, what: str, number: int) -> float:
@@ -56,27 +62,36 @@ def render(growth: Growth) -> str:
 def _one(
     what: str,
     numbers: tuple[int, ...],
-    change: _Change,
+    make: _Make,
     tools: tuple[Path, Path],
     folder: Path,
     seconds: float,
 ) -> dict[int, float]:
     names = {number: f"{what}: {number:,}" for number in numbers}
-    peers = []
-    for number, name in names.items():
-        peer = changed(PEERS["gateway-whole"], name, partial(change, number))
-        peers.append(replace(peer, workers=number) if what == "workers" else peer)
+    peers = [make(number, name) for number, name in names.items()]
     load = WORKLOADS["unary64"]
     found = cost.measure(peers, [load], tools, folder, rounds=_ROUNDS, seconds=seconds)
     samples = found.samples[load.name]
     return {
         number: statistics.median(sample.cpu_us for sample in samples[name])
         for number, name in names.items()
+        if name in samples
     }
 
 
-def _workers(number: int, config: dict[str, Any]) -> None:
-    config["server"]["workers"] = number
+def _gateway(change: Callable[[int, dict[str, Any]], None], number: int, name: str) -> Peer:
+    return changed(PEERS["gateway-whole"], name, partial(change, number))
+
+
+def _workers(number: int, name: str) -> Peer:
+    def change(config: dict[str, Any]) -> None:
+        config["server"]["workers"] = number
+
+    return replace(changed(PEERS["gateway-whole"], name, change), workers=number)
+
+
+def _other(command: Callable[[Place, int], list[str]], number: int, name: str) -> Peer:
+    return Peer(name, lambda place: command(place, number))
 
 
 def _routes(number: int, config: dict[str, Any]) -> None:
@@ -94,9 +109,11 @@ def _limits(number: int, config: dict[str, Any]) -> None:
     config["routes"][0]["limits"] = names
 
 
-_THINGS: dict[str, tuple[tuple[int, ...], _Change]] = {
-    "routes": ((1, 10, 100, 1000), _routes),
-    "limits": ((1, 2, 4, 8), _limits),
+_THINGS: dict[str, tuple[tuple[int, ...], _Make]] = {
+    "routes": ((1, 10, 100, 1000), partial(_gateway, _routes)),
+    "limits": ((1, 2, 4, 8), partial(_gateway, _limits)),
     # Both on the same core, as the load and the backend have the other.
     "workers": ((1, 2), _workers),
+    "workers of nginx": ((1, 2), partial(_other, nginx)),
+    "threads of Envoy": ((1, 2), partial(_other, envoy)),
 }

@@ -35,7 +35,7 @@ PLENTY = 1_000_000_000
 """Limit that no load reaches: what counts is the counting."""
 
 _NGINX = """\
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
+daemon off; worker_processes {workers}; pid {folder}/nginx.pid; error_log stderr warn;
 events {{ worker_connections 50000; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -145,9 +145,12 @@ def changed(peer: Peer, name: str, change: Callable[[dict[str, Any]], None]) -> 
     return replace(peer, name=name, command=command)
 
 
-def _nginx(place: Place) -> list[str]:
+def nginx(place: Place, workers: int = 1) -> list[str]:
+    """Write nginx's configuration. Return the command that serves it. Raise CannotRun."""
     file = place.folder / "nginx.conf"
-    text = _NGINX.format(folder=place.folder, port=place.port, upstream=place.backend)
+    text = _NGINX.format(
+        folder=place.folder, port=place.port, upstream=place.backend, workers=workers
+    )
     file.write_text(text)
     return [program("nginx", "/usr/sbin/nginx"), "-e", "stderr", "-c", str(file)]
 
@@ -198,8 +201,11 @@ def _litellm(provider: str) -> Callable[[Place], list[str]]:
     return command
 
 
-def _envoy(place: Place) -> list[str]:
-    return _run_envoy(place, [], {})
+def envoy(place: Place, workers: int = 1) -> list[str]:
+    """Write the configuration of Envoy that forwards only. Return the command that serves it. Raise
+    CannotRun.
+    """
+    return _run_envoy(place, [], {}, workers)
 
 
 def _envoy_whole(place: Place) -> list[str]:
@@ -267,6 +273,7 @@ def _run_envoy(
     place: Place,
     filters: list[dict[str, Any]],
     connections: Mapping[str, Any],
+    workers: int = 1,
 ) -> list[str]:
     def at(number: int) -> dict[str, Any]:
         return {"address": {"socket_address": {"address": "127.0.0.1", "port_value": number}}}
@@ -296,7 +303,8 @@ def _run_envoy(
         json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
     )
     binary = program(str(INSTALLED / "envoy"))
-    return [binary, "-c", str(file), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+    threads = ["--concurrency", str(workers)]
+    return [binary, "-c", str(file), *threads, "-l", "error", "--use-dynamic-base-id"]
 
 
 def _bare(place: Place) -> list[str]:
@@ -407,9 +415,9 @@ _TRANSLATED = frozenset({"translated64", "translated1", "translated-flood"})
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("nginx", _nginx),
+        Peer("nginx", nginx),
         Peer("haproxy", _haproxy),
-        Peer("envoy", _envoy),
+        Peer("envoy", envoy),
         Peer("vllm-router", _router("vllm-router")),
         Peer("sglang-router", _router("sglang-router", "launch")),
         Peer("litellm", _litellm("openai"), rewrites=True, loads=_SMALL),

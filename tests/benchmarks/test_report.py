@@ -70,7 +70,11 @@ def test_the_page_has_every_family_that_was_measured_and_its_plots(found: Found)
 
 def test_what_the_gateway_promises_alone_is_on_the_page_and_among_the_bars(found: Found) -> None:
     own = Alone(
-        {"routes": {1: 70.0, 1000: 77.0}, "workers": {1: 70.0, 2: 77.0}},
+        {
+            "routes": {1: 70.0, 1000: 77.0},
+            "workers": {1: 70.0, 2: 77.0},
+            "threads of Envoy": {1: 30.0, 2: 31.5},
+        },
         {"nothing else": [700.0], **{name: [735.0] for name in disturbances.NAMES}},
         60.0,
         Cost(10.0, 100.0, 5000, 20.0),
@@ -81,7 +85,7 @@ def test_what_the_gateway_promises_alone_is_on_the_page_and_among_the_bars(found
     assert "| an open dashboard | 735 | 1.05 |" in text
     assert "| Memory of a stalled reader | ≤ 96 KiB | 60.0 KiB | met |" in text
     assert "keys, translated, 1 MiB | ≤ 50 ms of CPU | 40.0 ms of CPU | met |" in text
-    assert "two workers on one core / of one worker" in text
+    assert "two workers on one core / of one worker (threads of Envoy 1.05 ×)" in text  # noqa: RUF001
     assert "growth" in plots
 
 
