@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gateway.http.address_policy import AddressPolicy, is_address
 from gateway.http.egress import Proxy
@@ -29,6 +30,10 @@ class Dialer:
         self._checked: tuple[SocketAddress, ...] | None = None
         """The host, if it is an IP address, once the policy has allowed it."""
         self._look_up: asyncio.Task[tuple[SocketAddress, ...]] | None = None
+        self._trying: dict[asyncio.BaseProtocol, SocketAddress] = {}
+        """Address that each connection is being opened to."""
+        self._silent: set[SocketAddress] = set()
+        """Addresses that did not answer in time. They are tried last."""
 
     async def dial(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.BaseProtocol) -> None:
         """Connect a protocol. Raise OSError if no address accepts; ssl.SSLError is one."""
@@ -36,26 +41,40 @@ class Dialer:
         if self.proxy is not None:
             await self._dial_by_proxy(loop, protocol, self.proxy)
             return
+        addresses: Sequence[SocketAddress] = self._checked or await self._addresses()
+        if self._silent:
+            self._silent.intersection_update(addresses)
+            addresses = sorted(addresses, key=self._silent.__contains__)
         failure: OSError | None = None
-        for host, port in self._checked or await self._addresses():
-            try:
-                await loop.create_connection(
-                    lambda: protocol,
-                    host,
-                    port,
-                    ssl=address.tls,
-                    server_hostname=address.server_name,
-                )
-            except OSError as exc:
-                failure = exc
-            else:
-                return
+        try:
+            for host, port in addresses:
+                self._trying[protocol] = host, port
+                try:
+                    await loop.create_connection(
+                        lambda: protocol,
+                        host,
+                        port,
+                        ssl=address.tls,
+                        server_hostname=address.server_name,
+                    )
+                except OSError as exc:
+                    failure = exc
+                else:
+                    self._silent.discard((host, port))
+                    return
+        finally:
+            self._trying.pop(protocol, None)
         assert failure is not None  # there is at least one address
         raise failure
 
-    def forget_look_up(self) -> None:
-        """Start another look-up for the next connection: this one may hang."""
+    def late(self, protocol: asyncio.BaseProtocol) -> None:
+        """Note that a connection was not open in time. The next ones look the name up again, since
+        the look-up may hang, and try other addresses than this one first.
+        """
         self._look_up = None
+        address = self._trying.get(protocol)
+        if address is not None:
+            self._silent.add(address)
 
     async def _dial_by_proxy(
         self, loop: asyncio.AbstractEventLoop, protocol: asyncio.BaseProtocol, proxy: Proxy

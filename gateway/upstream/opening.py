@@ -89,7 +89,7 @@ class ConnectionOpening:
             self._end(None)
 
     def _late(self) -> None:
-        self._dialer.forget_look_up()
+        self._dialer.late(self._connection)
         url = self._dialer.address.url
         self._end(UpstreamConnectTimeout(f"{url}: {self.timeout_s} s"))
 

@@ -14,6 +14,7 @@ from gateway.upstream.address import parse_address
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dialer import Dialer
 from gateway.upstream.pool import EndpointPool
+from tests.support.peers import unanswering_endpoint
 from tests.support.waiting import eventually
 
 
@@ -152,3 +153,29 @@ async def test_a_look_up_that_hangs_is_not_waited_for_by_the_next_connection(
         await pool.connect(0.01)
     assert pool.open == 0
     (await pool.connect(30.0)).close()
+
+
+async def test_an_address_that_does_not_answer_is_tried_last_by_the_next_connections(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = listener.getsockname()[1]
+    with unanswering_endpoint() as url:
+        silent = int(url.rpartition(":")[2])
+
+        async def look_up(host: str, _: int) -> list[resolve.SocketAddress]:
+            return [("127.0.0.1", silent), ("127.0.0.1", port)]
+
+        monkeypatch.setattr(resolve, "look_up", look_up)
+        pool = pool_of(f"http://model.test:{port}")
+        with pytest.raises(UpstreamConnectTimeout):
+            await pool.connect(0.05)
+        for _ in range(2):
+            connection = await pool.connect(30.0)
+            assert connection.transport is not None
+            assert connection.transport.get_extra_info("peername")[1] == port
+            connection.close()
+        # If no other address answers, it is tried nevertheless.
+        listener.close()
+        with pytest.raises(UpstreamConnectTimeout):
+            await pool.connect(0.05)
+    assert pool.open == 0
