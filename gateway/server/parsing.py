@@ -45,7 +45,9 @@ reading.
 
 Heads = Sequence[tuple[RawRequestMessage, StreamReader]]
 Received = tuple[RawRequestMessage, StreamReader, KnownHead | None, bytes | None]
-"""A parsed head and its body; or a known head, and the whole body as the last element."""
+"""Parsed head, its body, and the known head that it equals, if any. If the head was not parsed
+again, the last element is the whole body.
+"""
 
 
 class ParsingRules(Protocol):
@@ -139,15 +141,18 @@ class RequestReader(HttpProtocol):
         """Parse data of the client.
 
         Nearly always that is one request with its whole body, on a connection that waits for it.
-        Its head may be known; otherwise two calls of the parser are enough. Other bytes go to
-        `_received`.
+        Its head may be known, and its body small; otherwise two calls of the parser are enough.
+        Other bytes go to `_received`.
         """
         if not self._at_start or self._queue:
             self._received(data)
             return
-        if self._strange_heads < _MOST_STRANGE_HEADS and self._repeats(data):
-            self._arrived()
-            return
+        known = None
+        if self._strange_heads < _MOST_STRANGE_HEADS:
+            if self._repeats(data):
+                self._arrived()
+                return
+            known = self._known
         cut = data.find(_BLANK_LINE) + len(_BLANK_LINE)
         if not len(_BLANK_LINE) < cut <= self._listener.header_bytes:
             self._received(data)
@@ -169,9 +174,9 @@ class RequestReader(HttpProtocol):
         if self._once:
             self._last = True
         message, self._body = requests[0]
-        if self._strange_heads < _MOST_STRANGE_HEADS:
+        if known is None and self._strange_heads < _MOST_STRANGE_HEADS:
             self._listener.known_heads.add(self._peer, head, message)
-        self._queue.append((message, self._body, None, None))
+        self._queue.append((message, self._body, known, None))
         if self._body is EMPTY_PAYLOAD:
             self._body_length = 0
             left = 0
@@ -192,7 +197,8 @@ class RequestReader(HttpProtocol):
 
     def _repeats(self, data: bytes) -> bool:
         """Queue one whole request whose head was sent before, on this connection or another. Return
-        False if `data` is anything else: then it has to be parsed.
+        False if `data` is anything else: then it has to be parsed. `_known` is its head, if that
+        was sent before.
         """
         known = self._known
         at = None if known is None else known.match(data)
@@ -200,6 +206,7 @@ class RequestReader(HttpProtocol):
             self._known = known = self._listener.known_heads.find(self._peer, data)
             at = None if known is None else known.match(data)
         if known is None or at is None:
+            self._known = None
             self._strange_heads += 1
             return False
         if not at or len(data) - at > _KNOWN_BODY_BYTES or at > self._listener.header_bytes:

@@ -138,6 +138,27 @@ async def test_a_repeated_head_may_have_a_body_of_any_size(idle: Idle, size: int
         assert (await client.read_response()).body == b"%d" % length
 
 
+async def test_a_large_body_is_forwarded_alike_whether_its_head_is_known_or_not(
+    start_gateway: StartGateway,
+) -> None:
+    sizes = (40_000, 40_000, 300_000, 5, 40_001)
+    async with ScriptedUpstream(raw_reply(reply(b"{}"))) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url))
+        async with RawClient(gateway.port) as client:
+            for size in sizes:
+                raw = post(b"x" * size)
+                for piece in (raw[:-3], raw[-3:]):  # the end of the body in a read of its own
+                    await client.send(piece)
+                assert (await client.read_response()).status == 200
+    heads = []
+    for seen, size in zip(upstream.requests, sizes, strict=True):
+        assert seen.body == b"x" * size
+        assert seen.value("Content-Length") == str(size).encode()
+        varying = (b"content-length", b"x-request-id", b"traceparent")
+        heads.append([field for field in seen.headers if field[0].lower() not in varying])
+    assert heads == [heads[0]] * len(sizes)
+
+
 async def test_a_head_of_another_connection_is_answered_as_if_it_were_parsed(
     gateway: RunningGateway,
 ) -> None:
