@@ -43,8 +43,8 @@ class Request:
         known: KnownHead | None = None,
         arrived: bytes | None = None,
     ) -> None:
-        """`known`: the head equals one that was parsed before. `arrived` is the whole body; if it is
-        None, the body is in `content`.
+        """`known`: the head equals one that was parsed before. `arrived` is the whole body; None if
+        the body is in `content`.
         """
         self.message = message
         """Parsed head."""

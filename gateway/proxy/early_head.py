@@ -29,8 +29,8 @@ from gateway.response_writer import ResponseWriter
 from gateway.sse import EVENT_STREAM
 
 _MEMBER = b'"stream"'
-_STREAMS = re.compile(rb'"stream"\s*:\s*true')
-"""Pattern of a body that may ask for a stream: the member may be anywhere in it."""
+"""Member with which a body may ask for a stream. It may be anywhere in it."""
+_IS_TRUE = re.compile(rb'"stream"\s*:\s*true')
 _FIELDS = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": "no-cache",
@@ -187,8 +187,13 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         if exchange.json is not None:
             if exchange.json.streams:
                 return True
-        elif len(body) <= ALWAYS_LIGHT_BYTES and _names_stream(body):
-            return None
+        elif len(body) <= ALWAYS_LIGHT_BYTES:
+            # A search by a regular expression takes four times as long.
+            at = body.rfind(_MEMBER)
+            while at >= 0:
+                if _IS_TRUE.match(body, at):
+                    return None
+                at = body.rfind(_MEMBER, 0, at)
     accept = request.headers.get(ACCEPT)
     # A client that accepts other types as well may get one of those and may not expect a stream.
     return (
@@ -196,16 +201,6 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
         and EVENT_STREAM in accept
         and exchange.method != "HEAD"
         and all(_is_event_stream(range_) for range_ in accept.split(","))
-    )
-
-
-def _names_stream(body: bytes) -> bool:
-    """Tell whether a body has the member anywhere in it."""
-    # `rfind` takes a third of the time of a regular expression, and `find` longer than that.
-    at = body.rfind(_MEMBER)
-    return at >= 0 and (
-        _STREAMS.match(body, at) is not None
-        or (body.rfind(_MEMBER, 0, at) >= 0 and _STREAMS.search(body, 0, at) is not None)
     )
 
 
