@@ -71,6 +71,12 @@ class Proxy:
             tuple(one.strip().lower() for one in direct if one.strip()),
         )
 
+    def prepare(self) -> None:
+        """Import what connections need: otherwise the first one holds the event loop for 14 ms."""
+        import python_socks.async_.asyncio  # noqa: F401
+
+        import gateway.http.tunnel_connector  # noqa: F401
+
     def serves(self, host: str) -> bool:
         """Tell whether this host is reached through the proxy."""
         host = host.lower().rstrip(".")

@@ -13,6 +13,10 @@ def proxy_of(options: models.ProxySettings | str | None, scheme: str) -> Proxy |
     if options is None:
         return None
     if isinstance(options, str):
-        return from_environment(scheme)
-    password = None if options.password is None else options.password.reveal().decode()
-    return Proxy.parse(options.url, options.username, password, options.no_proxy)
+        found = from_environment(scheme)
+    else:
+        password = None if options.password is None else options.password.reveal().decode()
+        found = Proxy.parse(options.url, options.username, password, options.no_proxy)
+    if found is not None:
+        found.prepare()
+    return found

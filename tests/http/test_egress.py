@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,13 @@ def test_the_environment_names_a_proxy_for_each_scheme(monkeypatch: pytest.Monke
     assert plain is not None
     assert (secure.host, plain.host) == ("secure", "all")
     assert not secure.serves("a.internal")
+
+
+def test_what_connections_need_is_imported_before_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = ("python_socks.async_.asyncio", "gateway.http.tunnel_connector")
+    for name in needed:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    Proxy.parse("socks5://127.0.0.1:1080").prepare()
+    assert set(needed) <= set(sys.modules)
