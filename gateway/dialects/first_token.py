@@ -89,7 +89,7 @@ def _documents(data: bytes) -> list[bytes] | None:
     """Return the documents of whole events with one `data` line each, and at most an `event` line
     before it. Return None for events of another form, or with a part of one.
     """
-    if not data.endswith(b"\n\n") or b"\r" in data:
+    if not data.endswith(b"\n\n") or data.find(b"\r") >= 0:
         return None
     end = len(data) - 2
     if data.find(b"\n") == end and data.startswith(b"data: {"):
@@ -101,7 +101,7 @@ def _documents(data: bytes) -> list[bytes] | None:
             before, _, line = event.partition(b"\n")
             if before == b"event: ping":
                 continue
-        if not line.startswith((b"data: {", b"data: [DONE]")) or b"\n" in line:
+        if not line.startswith((b"data: {", b"data: [DONE]")) or line.find(b"\n") >= 0:
             return None
         documents.append(line[len(b"data: ") :])
     return documents

@@ -44,9 +44,11 @@ _PROMPT = (*_INPUT, *_INPUT_DETAILS, _READ, _WRITTEN)
 class ReportedUsage:
     """Usage that one response has reported so far."""
 
-    __slots__ = ("_begun", "_numbers", "final", "found")
+    __slots__ = ("_begun", "_numbers", "_plain", "final", "found")
 
     def __init__(self) -> None:
+        self._plain: Usage | None = None
+        """Usage, if a single object in the plain form has reported it."""
         self._begun: dict[str, Any] = {}
         """Numbers of `message_start`. Some backends only estimate the prompt there."""
         self._numbers: dict[str, Any] = {}
@@ -78,11 +80,14 @@ class ReportedUsage:
         one event and the output in another, or a running total in each. But `message_start` is
         replaced by any later number.
         """
-        if not holder and not self._numbers and plain(usage) is not None:
-            self._numbers = {**usage}
-            self.found += 1
-            self.final = True
-            return
+        if not holder and not self._numbers:
+            self._plain = plain(usage)
+            if self._plain is not None:
+                self._numbers = {**usage}
+                self.found += 1
+                self.final = True
+                return
+        self._plain = None
         numbers = self._begun if holder == "message" else self._numbers
         found = False
         for name, value in usage.items():
@@ -99,6 +104,8 @@ class ReportedUsage:
     @property
     def usage(self) -> Usage | None:
         """Token counts, or None if none was reported."""
+        if self._plain is not None and not self._begun:
+            return self._plain
         return _usage(self._all) if self.found else None
 
     @property

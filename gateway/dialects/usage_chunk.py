@@ -65,7 +65,7 @@ def _line_feed(raw: bytes) -> bytes:
 
 def _is_usage(event: Event) -> bool:
     """Tell whether an event is a chunk with usage and nothing else."""
-    if b'"usage"' not in event.raw or _NO_CHOICES.search(event.raw) is None:
+    if event.raw.find(b'"usage"') < 0 or _NO_CHOICES.search(event.raw) is None:
         return False
     try:
         document = orjson.loads(event.data or b"")

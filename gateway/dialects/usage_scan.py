@@ -56,20 +56,24 @@ def last_report(data: bytes, end: int | None = None) -> int:
     Many backends write `"usage":null` into every event but the last, which is no report.
     """
     # Searching backward takes a quarter of the time: JSON has many quotes, the last byte of a key.
-    count = data.rfind(b'eval_count"', 0, end)
-    while (at := data.rfind(b'"usage"', 0, end)) > count:
-        if not data.startswith(_NULLS, at + len(b'"usage"')):
-            return at
-        end = at
-    return count
+    at, upto = data.rfind(_USAGE, 0, end), end
+    while at >= 0 and data.startswith(_NULLS, at + len(_USAGE)):
+        upto = at
+        at = data.rfind(_USAGE, 0, upto)
+    return max(at, data.rfind(b'eval_count"', max(at, 0), end))
 
 
-def read_usage(data: bytes, reported: ReportedUsage, *, complete: bool) -> None:
-    """Add a document's usage to `reported`. `complete` is False if the document may be cut off."""
-    at = last_report(data)
+def read_usage(
+    data: bytes, reported: ReportedUsage, *, complete: bool, at: int | None = None
+) -> None:
+    """Add a document's usage to `reported`. `complete` is False if the document may be cut off.
+    `at` is the index of its `last_report`, if that is known.
+    """
+    if at is None:
+        at = last_report(data)
     if at < 0:
         return
-    if complete and data.startswith(b'"usage"', at):
+    if complete and data.startswith(_USAGE, at):
         usage = _last_members(data, at).get("usage")
         if isinstance(usage, dict):
             reported.add(usage)

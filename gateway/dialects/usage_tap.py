@@ -236,14 +236,15 @@ class UsageTap:
         """Parse the newest event that reports usage, by its key at index `at`, and the first, which
         may hold more numbers.
         """
-        if end == _EVENT_ENDS[0] and b"\r" in data:
+        if end == _EVENT_ENDS[0] and data.find(b"\r") >= 0:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             at = last_report(data)
         reported = self._report()
         before = reported.found
         begun, ended = data.rfind(end, 0, at), data.find(end, at)
         start = begun + len(end) if begun >= 0 else 0
-        read_usage(data[start:ended] if ended >= 0 else data[start:], reported, complete=True)
+        event = data[start:ended] if ended >= 0 else data[start:]
+        read_usage(event, reported, complete=True, at=at - start)
         if start and reported.found == before:  # it is the usage of an inner object
             older = data[:start].split(end)
             start += len(end)

@@ -164,9 +164,11 @@ def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
 ) -> None:
     parsed: list[bytes] = []
 
-    def record(data: bytes, reported: ReportedUsage, *, complete: bool) -> None:
+    def record(
+        data: bytes, reported: ReportedUsage, *, complete: bool, at: int | None = None
+    ) -> None:
         parsed.append(data)
-        read_usage(data, reported, complete=complete)
+        read_usage(data, reported, complete=complete, at=at)
 
     monkeypatch.setattr(usage_tap, "read_usage", record)
     running = [event({"usage": {"prompt_tokens": 7, "completion_tokens": n}}) for n in range(1, 6)]
