@@ -11,8 +11,10 @@ from collections.abc import Iterable
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admission.gate import QueueWait
 from gateway.exchange import EndReason, Exchange
 from gateway.middleware.request_classes import RequestClasses
+from gateway.session import SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.json_text import masked, quoted
 from gateway.telemetry.logs.logger import line_writer
@@ -51,33 +53,42 @@ class AccessLog:
         found = exchange.request_class or self._classes.of(exchange)
         if found.line is None:
             found.line = _recurring(exchange)
-        trace_id = "" if trace is None else f',"trace_id":"{trace.id}"'
-        line = (
+        trace_id = saved = tokens = cache = wait = first_byte = ttft = session = ""
+        if trace is not None:
+            trace_id = f',"trace_id":"{trace.id}"'
+        if exchange.bytes_saved:
+            saved = f',"bytes_saved":{exchange.bytes_saved}'
+        if usage is not None:
+            tokens = f',"tokens_in":{usage.input},"tokens_out":{usage.output}'
+        if exchange.cache is not None:
+            cache = f',"cache":"{exchange.cache.status}"'
+        if exchange.queued is not None:
+            wait = _wait(exchange.queued)
+        if first is not None:
+            first_byte = f',"first_byte_ms":{1e3 * (first - started):.3f}'
+        if first_token is not None:
+            ttft = f',"ttft_ms":{1e3 * (first_token - started):.3f}'
+        if exchange.session is not None and exchange.session.tally is not None:
+            session = _session(exchange.session.tally)
+        return (
             f'"request_id":"{exchange.request_id}"{trace_id}{found.line}'
             f',"bytes_in":{exchange.bytes_in},"bytes_out":{exchange.bytes_out}'
+            f"{saved}{tokens}{cache}{wait}{first_byte}{ttft}"
+            f',"duration_ms":{1e3 * (exchange.ended_at - started):.3f}{session}'
         )
-        if exchange.bytes_saved:
-            line += f',"bytes_saved":{exchange.bytes_saved}'
-        if usage is not None:
-            line += f',"tokens_in":{usage.input},"tokens_out":{usage.output}'
-        if exchange.cache is not None:
-            line += f',"cache":"{exchange.cache.status}"'
-        wait = exchange.queued
-        if wait is not None:
-            line += f',"queue_position":{wait.position},"queue_ms":{1e3 * wait.seconds:.3f}'
-        if first is not None:
-            line += f',"first_byte_ms":{1e3 * (first - started):.3f}'
-        if first_token is not None:
-            line += f',"ttft_ms":{1e3 * (first_token - started):.3f}'
-        line += f',"duration_ms":{1e3 * (exchange.ended_at - started):.3f}'
-        tally = None if exchange.session is None else exchange.session.tally
-        if tally is not None:
-            line += f',"messages_in":{tally.messages_in},"messages_out":{tally.messages_out}'
-            if tally.close_code is not None:
-                line += f',"close_code":{tally.close_code}'
-            if tally.closed_by is not None:
-                line += f',"closed_by":"{tally.closed_by.value}"'
-        return line
+
+
+def _wait(wait: QueueWait) -> str:
+    return f',"queue_position":{wait.position},"queue_ms":{1e3 * wait.seconds:.3f}'
+
+
+def _session(tally: SessionTally) -> str:
+    line = f',"messages_in":{tally.messages_in},"messages_out":{tally.messages_out}'
+    if tally.close_code is not None:
+        line += f',"close_code":{tally.close_code}'
+    if tally.closed_by is not None:
+        line += f',"closed_by":"{tally.closed_by.value}"'
+    return line
 
 
 def _recurring(exchange: Exchange) -> str:
