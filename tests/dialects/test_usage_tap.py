@@ -176,6 +176,15 @@ def test_of_many_events_with_usage_only_two_are_parsed_in_one_batch(
     assert len(parsed) == 2
 
 
+def test_later_numbers_count_beside_those_in_the_plain_form() -> None:
+    first = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+    last = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    assert listen(event({"usage": last}), kind=SSE) == Usage(7, 5)
+    assert listen(event({"usage": first}), event({"usage": last}), kind=SSE) == Usage(7, 5)
+    started = event({"type": "message_start", "message": {"usage": {"input_tokens": 9}}})
+    assert listen(started, event({"usage": last}), kind=SSE) == Usage(7, 5)
+
+
 @pytest.mark.parametrize("null", [b'"usage":null', b'"usage": null'])
 def test_an_event_whose_usage_is_null_is_not_parsed(
     null: bytes, monkeypatch: pytest.MonkeyPatch
