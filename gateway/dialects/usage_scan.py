@@ -36,6 +36,7 @@ _COUNT = re.compile(
     rb'(?<!\\)"(%b)"\s*:\s*(\d{1,12})(?=\D)' % b"|".join(name.encode() for name in COUNTS)
 )
 _USAGE = b'"usage"'
+_COUNT_END = b'eval_count"'
 _NULLS = (b":null", b": null")
 _HELD_BYTES = 64 * 1024
 """Maximum bytes of a document that is stored and parsed, which is cheaper than scanning: even the
@@ -56,11 +57,12 @@ def last_report(data: bytes, end: int | None = None) -> int:
     Many backends write `"usage":null` into every event but the last, which is no report.
     """
     # Searching backward takes a quarter of the time: JSON has many quotes, the last byte of a key.
-    at, upto = data.rfind(_USAGE, 0, end), end
+    at = data.rfind(_USAGE, 0, end)
     while at >= 0 and data.startswith(_NULLS, at + len(_USAGE)):
-        upto = at
-        at = data.rfind(_USAGE, 0, upto)
-    return max(at, data.rfind(b'eval_count"', max(at, 0), end))
+        at = data.rfind(_USAGE, 0, at)
+    if at < 0:
+        return data.rfind(_COUNT_END, 0, end)
+    return max(at, data.rfind(_COUNT_END, at, end))
 
 
 def read_usage(
