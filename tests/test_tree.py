@@ -83,6 +83,7 @@ ELSEWHERE = {
     "config/models/model_settings.py": "config/models/test_served_models.py",
     "upstream/endpoint.py": "upstream/test_upstream.py",
     "upstream/response.py": "upstream/test_connection.py",
+    "upstream/response_parser.py": "upstream/test_connection.py",
     "websocket/response.py": "middleware/test_plugin.py",
     "websocket/session.py": "wire/test_websocket.py",
     "websocket/upstream_session.py": "wire/test_websocket.py",
