@@ -1,40 +1,32 @@
 """One attempt to serve a request: an endpoint, a connection to it, and the response.
 
-The first attempt at a request needs no task: `begin` sends it on an idle connection, or opens one,
-and the connection calls `answered`. Everything else that has to wait (a pause, a retry, hedging, a
-deadline) is in `gateway/proxy/attempts.py`.
+The first attempt is in `gateway/proxy/first_attempt.py`, all others in `gateway/proxy/attempts.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import CoroutineType
 from typing import TYPE_CHECKING, TypeGuard
-
-from aiohttp import web
 
 from gateway.errors import (
     GatewayError,
-    UpstreamBusy,
     UpstreamError,
     UpstreamReset,
     UpstreamTotalTimeout,
 )
 from gateway.exchange import Exchange
-from gateway.pending import Answer, Pending
-from gateway.pipeline import Result
+from gateway.pending import Pending
 from gateway.proxy.health_report import report_answer, report_failure
 from gateway.proxy.request_head import LARGE_BYTES, Rewrite, request_head
 from gateway.proxy.upload import Upload
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
-from gateway.routing.target import NO_HINT, Target, no_hint
+from gateway.routing.target import Target
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.opening import ConnectionOpening
 from gateway.upstream.reader import FutureReader, HeadReader
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.speed import Speed
@@ -54,25 +46,17 @@ class SendOptions:
     reader: BodyReader
 
 
-Finish = Callable[[Request, UpstreamResponse], Result]
-"""Function that makes the response for the client from the one that was chosen."""
-
-
 class Attempt(Pending):
     """At most one request to one endpoint, which counts from when it is made. It occupies the
     endpoint until `abandon` or `ended`.
     """
 
     __slots__ = (
-        "_again",
-        "_connection",
         "_let_go",
-        "_opening",
         "began_at",
         "begun",
         "body",
         "endpoint",
-        "finish",
         "fresh",
         "load",
         "number",
@@ -86,8 +70,8 @@ class Attempt(Pending):
         "upload",
     )
 
-    finish: Finish
-    _again: Again
+    sent_at: float
+    """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
 
     def __init__(
         self,
@@ -126,136 +110,23 @@ class Attempt(Pending):
         exchange.endpoint = endpoint.key
         self.began_at = 0.0 if exchange.trace is None else time.perf_counter()
         """Time at which the attempt began, if the request is traced."""
-        self.sent_at = 0.0
-        """Time at which the request had been sent completely, in `time.perf_counter` seconds."""
         self.fresh = False
         """True if the request was sent on a new connection."""
-        self._opening: ConnectionOpening | None = None
-        """Connection that `begin` opens, until the request is sent on it."""
-        self._connection: UpstreamConnection | None = None
-        """Connection on which the first attempt was sent, until the response head arrives."""
         self._let_go = False
-
-    # -- the first attempt -----------------------------------------------------------------
-
-    def begin(self, finish: Finish, again: Again) -> None:
-        """Send the request, and deliver what `finish` makes of the response. `again` sends the
-        request again.
-        """
-        self.finish = finish
-        self._again = again
-        connection = self.endpoint.pool.take_idle()
-        if connection is None:
-            self._open()
-        else:
-            self._connection = connection
-            self.send(connection, self, self.target.upstream.options.retries.attempts)
-
-    def _open(self) -> None:
-        """Open a connection. If that is not possible now, have the request sent again."""
-        try:
-            self._opening = self.endpoint.pool.open_for(self, self.target.timeouts.connect_s)
-        except UpstreamBusy as exc:
-            sending = self._again(self, exc)
-            assert sending is not None
-            self.request.client.work(sending)
-
-    def opened(self, connection: UpstreamConnection) -> None:
-        """Send the request on the connection that was opened for it."""
-        self._opening = None
-        self._connection = connection
-        self.fresh = True
-        try:
-            self.send(connection, self, self.target.upstream.options.retries.attempts)
-        except Exception as exc:
-            self.then(self.request, exc)
-
-    def not_opened(self, error: Exception) -> None:
-        """Deliver the error, or have the request sent again."""
-        self._opening = None
-        self.failed(error)
-
-    def answered(self, response: UpstreamResponse) -> None:
-        """Deliver the response, or have the request sent again."""
-        request = self.request
-        self._connection = None
-        self.response = response
-        head = response.head
-        upstream = self.target.upstream
-        try:
-            if (
-                head.status >= 400
-                or head.tells_quota
-                or not upstream.is_plain
-                or upstream.waking is not None
-                or request.exchange.trace is not None
-            ):  # otherwise there is nothing to learn from it
-                self.report(response)
-            if head.status >= 400 and (sending := self._again(self, None)) is not None:
-                request.client.work(sending)
-                return
-            self.choose(response)
-            # A function in a slot is not called as a method is: that would take a slow path.
-            finish = self.finish
-            answer = finish(request, response)
-        except Exception as exc:
-            self.then(request, exc)
-            return
-        # An instance check of aiohttp's abstract response class takes longer.
-        if type(answer) is CoroutineType:
-            request.client.work(self.deliver(answer))
-        else:
-            then = self.then
-            then(request, answer)  # type: ignore[arg-type]
-
-    def failed(self, error: Exception) -> None:
-        """Deliver the error, or have the request sent again."""
-        request = self.request
-        self._connection = None
-        try:
-            sending = self._again(self, error)
-            assert sending is not None
-        except Exception as exc:
-            self.then(request, exc)
-        else:
-            request.client.work(sending)
-
-    def cancel(self) -> None:
-        """Give up: nobody waits for the answer."""
-        opening, connection = self._opening, self._connection
-        self._opening = self._connection = None
-        if connection is not None:
-            connection.abandon(self)
-        elif opening is not None:
-            opening.cancel()
-        else:
-            return
-        self.report_failure(asyncio.CancelledError())
-
-    async def deliver(self, waiting: Awaitable[web.StreamResponse]) -> None:
-        """Deliver a response that has to be waited for."""
-        answer: Answer
-        try:
-            answer = await waiting
-        except Exception as exc:
-            answer = exc
-        self.then(self.request, answer)
-
-    # -- any attempt -----------------------------------------------------------------------
 
     @property
     def status(self) -> int:
         """Status of the response; 0 without one."""
         return 0 if self.response is None else self.response.head.status
 
-    def _another_may_follow(self, left: int) -> bool:
+    def _another_may_follow(self, left: int | None) -> bool:
         """Tell whether another endpoint may be asked after this one. `left` is the number of
-        retries that are left.
+        retries that are left; None if all are.
         """
         latest = self.target.upstream.latest
         return (
             self.is_repeatable
-            and left > 0
+            and (left if left is not None else self.target.upstream.options.retries.attempts) > 0
             and latest.budget.balance >= 1.0
             and latest.has_other([*self.tried, self.endpoint])
         )
@@ -301,9 +172,12 @@ class Attempt(Pending):
         """
         return not self.fresh and self.upload is None and self.request.method in IDEMPOTENT
 
-    def send(self, connection: UpstreamConnection, reader: HeadReader, left: int) -> None:
+    def send(
+        self, connection: UpstreamConnection, reader: HeadReader, left: int | None = None
+    ) -> None:
         """Send the request on this connection; its response goes to `reader`. `left` is the number
-        of retries that are left: if another endpoint may be asked, this one has less time.
+        of retries that are left, None if all are: if another endpoint may be asked, this one has
+        less time.
 
         If the request cannot be sent, close the connection, release the endpoint, and raise.
         """
@@ -339,7 +213,6 @@ class Attempt(Pending):
             elif upload is not None:
                 upload.begin(connection, first_byte_s, self)
         except BaseException:
-            self._connection = None
             connection.close()
             self.abandon()
             raise
@@ -460,40 +333,6 @@ class Attempt(Pending):
         assignment = exchange.assignment
         own = self.endpoint.speed
         return [own] if assignment is None else [own, assignment.deployment.speed]
-
-
-Again = Callable[[Attempt, Exception | None], Coroutine[None, None, None] | None]
-"""Function that returns what sends a request again, because of the error of its first attempt or of
-its response. It raises the error, or returns None for a response, if the request is not sent again.
-"""
-
-
-def first_attempt(
-    request: Request, target: Target, body: bytes | None, options: SendOptions
-) -> Attempt | None:
-    """Return the first attempt at a request, at an endpoint that has room now. None if something
-    besides the response has to be waited for.
-    """
-    upstream, exchange = target.upstream, request.exchange
-    retries, waking = upstream.options.retries, upstream.waking
-    if (
-        exchange.deadline is not None
-        # A response whose body has not begun may be dropped for another one.
-        or retries.post
-        or (retries.hedge and exchange.method in IDEMPOTENT)
-        or (waking is not None and waking.is_waking)
-    ):
-        return None
-    lacking = without_model(target, exchange) if upstream.lacking else ()
-    hint = NO_HINT if target.hint is no_hint else target.hint(exchange, request.headers, body)
-    endpoint = upstream.acquire_now(hint, lacking)
-    if endpoint is None:
-        return None
-    upstream.budget.requests += 1
-    upload = None
-    if body is None and request.body_exists:
-        upload = Upload(request, options.reader, upstream)
-    return Attempt(request, target, endpoint, body, options, lacking, upload=upload)
 
 
 def without_model(target: Target, exchange: Exchange) -> tuple[Endpoint, ...]:

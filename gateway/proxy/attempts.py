@@ -34,6 +34,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.proxy.attempt import IDEMPOTENT, Attempt, SendOptions, without_model
+from gateway.proxy.first_attempt import FirstAttempt
 from gateway.proxy.health_report import is_asleep
 from gateway.proxy.hedging import SOONEST_S, hedged
 from gateway.proxy.request_head import Rewrite
@@ -454,7 +455,9 @@ class Attempts:
         return self._attempt(endpoint)
 
 
-def send_again(first: Attempt, failure: Exception | None) -> Coroutine[None, None, None] | None:
+def send_again(
+    first: FirstAttempt, failure: Exception | None
+) -> Coroutine[None, None, None] | None:
     """Return what sends a request again, because of the error of its first attempt or of its
     response. Raise the error, or return None for a response, if it is not sent again.
     """
@@ -474,12 +477,12 @@ def send_again(first: Attempt, failure: Exception | None) -> Coroutine[None, Non
     return _send_again(first, attempts, attempts.pause_after_failure(failure), failure)
 
 
-def _after(first: Attempt) -> Attempts:
+def _after(first: FirstAttempt) -> Attempts:
     return Attempts(first.request, first.target, first.body, first.options, after=first)
 
 
 async def _send_again(
-    first: Attempt,
+    first: FirstAttempt,
     attempts: Attempts,
     pause_s: float,
     failure: GatewayError | None = None,

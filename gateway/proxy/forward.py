@@ -17,9 +17,10 @@ from gateway.hooks.answers import AnswerHooks
 from gateway.pipeline import Result
 from gateway.proxy.answered_name import told_as_asked
 from gateway.proxy.asking_usage import asking_body, sent_without_asking, takes_asking
-from gateway.proxy.attempt import Finish, SendOptions, first_attempt
+from gateway.proxy.attempt import SendOptions
 from gateway.proxy.attempts import Attempts, send_again
 from gateway.proxy.continuation import Continuation, continuation_of
+from gateway.proxy.first_attempt import Finish, first_attempt
 from gateway.proxy.hooked import AnswerJudgement
 from gateway.proxy.locations import Exposure, rewrite
 from gateway.proxy.relay import RelayedResponse, RelayOptions
