@@ -102,10 +102,11 @@ class EventSplitter:
     pieces.
     """
 
-    __slots__ = ("_bom", "_cap_bytes", "_held", "_started")
+    __slots__ = ("_bom", "_cap_bytes", "_held", "_short_bytes", "_started")
 
     def __init__(self, cap_bytes: int = _DEFAULT_CAP_BYTES) -> None:
         self._cap_bytes = cap_bytes
+        self._short_bytes = min(_SHORT_BYTES, cap_bytes)
         self._held = bytearray()
         """Incomplete event. It never begins with a line end."""
         self._started = False
@@ -146,8 +147,17 @@ class EventSplitter:
         """
         held = self._held
         if (
+            self._started
+            and not held
+            and data.endswith(b"\n\n")
+            and data[0] != _LF
+            and data.find(b"\r") < 0
+            and len(data) <= self._short_bytes
+        ):
+            return data  # nearly always
+        if (
             self._bom
-            or len(held) + len(data) > min(_SHORT_BYTES, self._cap_bytes)
+            or len(held) + len(data) > self._short_bytes
             or data.find(b"\r") >= 0
             or (not held and data.startswith(b"\n"))
             or (held and held.find(b"\r") >= 0)

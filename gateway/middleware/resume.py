@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
-from multidict import CIMultiDict, istr
+from multidict import istr
 
 from gateway import json_body
 from gateway.errors import (
@@ -324,7 +324,7 @@ class Resume:
     ) -> web.StreamResponse:
         """Fill the log of a stream from now on, and return a response that reads it."""
         exchange, options = request.exchange, self._options
-        headers = CIMultiDict(response.headers)
+        headers = response.headers  # of a response that is not sent itself
         headers.pop("Content-Length", None)
         headers.setdefault("Cache-Control", "no-cache")
         headers["X-Accel-Buffering"] = "no"

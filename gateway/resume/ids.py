@@ -61,14 +61,14 @@ def numbered_events(events: bytes, prefix: bytes, number: int) -> list[bytes]:
     """Return each of the events as `numbered` does, with ids of this prefix from `number` on. The
     events are as returned by `EventSplitter.plain`.
     """
-    # Nearly all events begin with a field other than the id.
-    without_ids = not events.startswith(b"id") and events.find(b"\nid") < 0
-    if without_ids and events.find(b"\n\n") == len(events) - 2 and events[:1].isalpha():
-        return [b"id: %b%d\n%b" % (prefix, number, events)]
+    if events.find(b"\n") == len(events) - 2 and events.startswith(b"data:"):
+        return [b"id: %b%d\n%b" % (prefix, number, events)]  # nearly always: one line of data
     texts = events[:-2].split(b"\n\n")
+    # Nearly all other events begin with a field other than the id.
     if (
-        without_ids
-        and b"".join([text[:1] or b" " for text in texts]).isalpha()
+        b"".join([text[:1] or b" " for text in texts]).isalpha()
+        and not events.startswith(b"id")
+        and events.find(b"\nid") < 0
         and not events.endswith(b"\n\n\n")
     ):
         return [b"id: %b%d\n%b\n\n" % (prefix, at, text) for at, text in enumerate(texts, number)]
