@@ -99,6 +99,8 @@ class EventStreamResponse(ClientResponse):
     lags. It is the source of its writer, and knows its own head.
     """
 
+    __slots__ = ()
+
     def __init__(self, headers: CIMultiDict[str] | None = None) -> None:
         """`headers` are those of an upstream's stream, if the events are its."""
         super().__init__(headers=headers or CIMultiDict(_EVENT_STREAM_HEADERS))

@@ -32,6 +32,21 @@ _RUNNING = StreamState.RUNNING  # a member of an enum is found by a slow path
 class Generation:
     """Fill a log until the stream ends, is cancelled, or has had no reader for too long."""
 
+    __slots__ = (
+        "_body",
+        "_dialect",
+        "_grace_timer",
+        "_half_bytes",
+        "_look",
+        "_paused",
+        "_policy",
+        "_splitter",
+        "_streams",
+        "exchange",
+        "log",
+        "on_begun",
+    )
+
     def __init__(
         self,
         streams: Streams,

@@ -74,7 +74,8 @@ class StreamLog:
     """
     stored: int | None = field(default=None, init=False)
     """Number of the last event that readers may get; None for no limit."""
-    readers: set[LogReader] = field(default_factory=set, init=False)
+    readers: tuple[LogReader, ...] = field(default=(), init=False)
+    """A tuple, because it is read for every event and rarely changed."""
     on_readers: Callable[[], None] | None = field(default=None, init=False)
     """Called when the first reader has joined, and when the last one has left."""
     on_progress: Callable[[], None] | None = field(default=None, init=False)
@@ -103,7 +104,7 @@ class StreamLog:
         """Let readers get the events up to this number, or all of them if None."""
         if self.stored != number:
             self.stored = number
-            for reader in tuple(self.readers):  # one that gets the last event leaves
+            for reader in self.readers:  # one that gets the last event leaves
                 reader.wake()
         if self.ended and self.shown >= self.last:
             self._settle(True)
@@ -118,7 +119,7 @@ class StreamLog:
         self.budget.shrunk(size)
         self.stored = None
         self.state, self.error = StreamState.LOST, error
-        for reader in tuple(self.readers):
+        for reader in self.readers:
             reader.wake()
         self._settle(False)
 
@@ -190,8 +191,7 @@ class StreamLog:
 
     def wake(self) -> None:
         """Notify the readers of new events."""
-        readers = self.readers
-        for reader in readers if len(readers) < 2 else tuple(readers):
+        for reader in self.readers:
             reader.wake()
 
     def end(self, state: StreamState, error: GatewayError | None = None) -> None:
@@ -199,12 +199,12 @@ class StreamLog:
         if self.ended:
             return
         self.state, self.error = state, error
-        for reader in tuple(self.readers):
+        for reader in self.readers:
             reader.wake()
 
     def join(self, reader: LogReader) -> None:
         """Add a reader. `wake` notifies it from now on."""
-        self.readers.add(reader)
+        self.readers += (reader,)
         if len(self.readers) == 1 and self.on_readers is not None:
             self.on_readers()
 
@@ -212,7 +212,7 @@ class StreamLog:
         """Remove a reader that has finished or disconnected."""
         if reader not in self.readers:
             return
-        self.readers.remove(reader)
+        self.readers = tuple(one for one in self.readers if one is not reader)
         if not self.readers and self.on_readers is not None:
             self.on_readers()
 

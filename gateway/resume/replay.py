@@ -39,6 +39,22 @@ class Replay(EventStreamResponse):
     needs events already dropped receives an error.
     """
 
+    __slots__ = (
+        "_batch",
+        "_batch_options",
+        "_dialect",
+        "_encoder",
+        "_exchange",
+        "_feed",
+        "_first_token",
+        "_generation",
+        "_heartbeats",
+        "_preface",
+        "_stream",
+        "after",
+        "log",
+    )
+
     def __init__(
         self,
         log: StreamLog,
