@@ -72,8 +72,10 @@ class _Advance:
         return Level(int(left_s * per_s + EPSILON) if left_s > 0.0 else 0, wait_s)
 
     def returned(self, now: float) -> Demand | None:
-        """Return the demand that gives back what is unused; None if nothing is."""
-        amount, self.unused = self.usable(now), 0.0
+        """Return the demand that gives back what is unused; None if nothing is. Nothing is taken in
+        advance before the store admits another request.
+        """
+        amount, self.unused, self.most = self.usable(now), 0.0, 0.0
         return self._demand.again(_ADJUST, -amount) if amount else None
 
 

@@ -154,6 +154,19 @@ async def test_a_request_that_needs_a_slot_is_decided_by_the_store(shared: Share
     assert shared.remaining() == SIZE - 10
 
 
+async def test_refused_requests_ask_the_store_once_each(shared: Shared) -> None:
+    for _ in range(10):
+        admitted(shared.first, take())
+    assert admitted(shared.second, take(shared.remaining()))
+    for _ in range(10):
+        admitted(shared.first, take())  # what is left of its advance
+    assert not admitted(shared.first, take(100.0))
+    decisions = shared.store.decisions
+    for _ in range(50):
+        assert not admitted(shared.first, take(100.0))
+    assert shared.store.decisions == decisions + 50
+
+
 async def test_an_advance_that_is_awaited_is_used(shared: Shared) -> None:
     for _ in range(3):
         assert (await shared.first.decide([take()])).admitted
