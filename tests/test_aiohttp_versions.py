@@ -68,7 +68,7 @@ def test_the_adaptor_passes_its_tests_with_the_oldest_version() -> None:
         env={**os.environ, "PYTHONPATH": str(OLDEST)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

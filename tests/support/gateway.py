@@ -296,7 +296,7 @@ class GatewayProcess:
                     await process.wait()
             except TimeoutError:
                 process.kill()
-                async with asyncio.timeout(_STOP_GRACE_S):
+                async with asyncio.timeout(PATIENCE_S):
                     await process.wait()
         _, unended = await asyncio.wait(self._readers, timeout=_STOP_GRACE_S)
         if unended:  # a successor still runs, and writes to the same pipes

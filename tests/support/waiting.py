@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 """Time that a test waits for what is to happen. The machine may be busy with other tests."""
 SLACK_S = 8.0
 """Time that a busy machine may add to a time limit under test. A limit that is not kept at all

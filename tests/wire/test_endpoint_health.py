@@ -414,12 +414,18 @@ async def test_u19_a_429_is_passed_on_and_others_are_preferred_for_as_long_as_it
     busy = reply(b'{"busy":1}', status="429 Too Many Requests", headers=["Retry-After: 1"])
     async with ScriptedUpstream(raw_reply(busy)) as first, ScriptedUpstream(OK) as second:
         gateway = await start_gateway(ranked(first.url, second.url, retries={"rotate": []}))
+        began = time.perf_counter()
         passed = await get(gateway)
         paused_at = time.perf_counter()
         assert (passed.status, passed.value("retry-after")) == (429, b"1")
         assert passed.json() == {"busy": 1}
-        preferred = [(await get(gateway)).status for _ in range(20)]
-        assert (preferred, len(first.requests)) == ([200] * 20, 1)
+        preferred = []
+        for _ in range(20):
+            told_now = ((await get(gateway)).status, len(first.requests))
+            if time.perf_counter() - began >= 1.0:
+                break  # the pause may be over: the machine is busy
+            preferred.append(told_now)
+        assert set(preferred) == {(200, 1)}
         assert (await told(gateway, first.url, EndpointState.COOLING)).startswith(
             "asked for a pause"
         )
