@@ -16,6 +16,11 @@ from typing import Any
 _BURST = 16
 """Maximum number of connections accepted in one turn: they delay streams by less than 1 ms."""
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LOST = (
+    *(errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EOPNOTSUPP, errno.ENOPROTOOPT),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+)
+"""Errors of a connection that was lost before it was accepted. Linux reports them by accept(2)."""
 _PAUSE_S = 1.0
 """Pause in seconds after the process ran out of file descriptors."""
 _FAREWELL_S = 0.5
@@ -76,9 +81,11 @@ class Acceptor:
         for _ in range(_BURST):
             try:
                 client, _address = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as exc:
+                if exc.errno in _LOST:
+                    continue
                 if exc.errno not in _NO_RESOURCES:
                     raise
                 self._loop.remove_reader(self._listening.fileno())

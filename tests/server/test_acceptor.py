@@ -83,6 +83,28 @@ async def test_a_process_without_files_accepts_again_later(listening: Listening)
     acceptor.close()
 
 
+@pytest.mark.parametrize("lost", [errno.ECONNABORTED, errno.EPROTO, errno.ENETUNREACH])
+async def test_a_connection_lost_before_it_is_accepted_is_passed_over(
+    listening: Listening, lost: int
+) -> None:
+    accepted, faults = asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    async def begin(client: socket.socket) -> None:
+        client.close()
+        accepted.set()
+
+    listening.fails = [lost]
+    acceptor = Acceptor(listening, begin)
+    acceptor.start(CLIENTS)
+    with ExitStack() as stack:
+        listening.connect_clients(stack, 1)
+        async with asyncio.timeout(20):
+            await accepted.wait()
+    acceptor.close()
+    assert not faults
+
+
 async def test_closing_waits_for_accepted_sockets_but_not_for_long(listening: Listening) -> None:
     began, go_on, done = 0, asyncio.Event(), []
 

@@ -96,7 +96,7 @@ class Pipe(asyncio.Protocol):
             while (reply := self._reader.gets()) is not _INCOMPLETE:
                 if not isinstance(reply, PushNotification):
                     _, done = self._waiting.popleft()
-                    done(reply)
+                    self._tell(done, reply)
         except (HiredisError, IndexError):  # not a reply, or one that nobody has asked for
             self.close()
         if self._retired and not self._waiting:
@@ -108,7 +108,15 @@ class Pipe(asyncio.Protocol):
         lost = StoreUnavailable(f"ConnectionError: {exc or 'closed by Redis'}")
         while self._waiting:
             _, done = self._waiting.popleft()
-            done(lost)
+            self._tell(done, lost)
+
+    def _tell(self, done: Done, reply: object) -> None:
+        """Call `done`. A fault in it must not keep other calls from their replies."""
+        try:
+            done(reply)
+        except Exception as exc:
+            context = {"message": "A call of Redis failed after its reply.", "exception": exc}
+            self._loop.call_exception_handler(context)
 
     def _look(self) -> None:
         """Give up the connection if the oldest call has waited too long."""

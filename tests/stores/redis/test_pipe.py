@@ -115,6 +115,24 @@ async def test_calls_without_a_reply_fail_when_the_connection_is_lost(
     assert not pipe.is_open
 
 
+async def test_a_call_that_fails_after_its_reply_keeps_no_other_from_its_own(
+    pipe: Pipe, server: FakeRedis
+) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    def fail(_reply: object) -> None:
+        raise IndexError
+
+    replies: list[object] = []
+    pipe.call(packed(b"ONE"), fail)
+    pipe.call(packed(b"TWO"), replies.append)
+    server.transport.write(b":1\r\n:2\r\n")
+    assert await replied(replies, 1) == [2]
+    assert pipe.is_open
+    assert [type(fault["exception"]) for fault in faults] == [IndexError]
+
+
 async def test_a_server_that_does_not_reply_counts_as_lost(start_redis: StartRedis) -> None:
     redis = await start_redis()
     client = connect(redis.url, PATIENCE_S)
