@@ -92,6 +92,7 @@ class Runtime:
             ),
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
             lambda name, text: logger.warning("waking", upstream=name, reason=text),
+            state.contexts,
         )
         loaded = plugins(config, faults)
         self.hooks: Hooks = hooks(

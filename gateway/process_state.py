@@ -15,6 +15,7 @@ from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.reports import Reports
 from gateway.telemetry.traces.recording import TraceRecords
+from gateway.upstream.tls import ClientContexts
 
 _BODIES_SHARE = 4
 """Default share of a worker's memory for request bodies, as a divisor."""
@@ -43,6 +44,8 @@ class ProcessState:
     """Buffer of the trace records."""
     reports: Reports = field(default_factory=Reports)
     """Ended requests that are not reported yet. They are before one of the two is read."""
+    contexts: ClientContexts = field(default_factory=ClientContexts)
+    """TLS contexts for backends."""
 
     @classmethod
     def begin(

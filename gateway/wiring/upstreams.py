@@ -24,7 +24,7 @@ from gateway.upstream.latencies import SlownessOptions
 from gateway.upstream.optional_fields import OptionalFields
 from gateway.upstream.options import Continues, RetryOptions, UpstreamOptions
 from gateway.upstream.pool import EndpointPool
-from gateway.upstream.tls import client_context
+from gateway.upstream.tls import ClientContexts
 from gateway.upstream.upstream import Report, Upstream
 from gateway.upstream.wake_request import WakeRequest
 from gateway.upstream.waking import WakeOptions, Waking
@@ -47,13 +47,19 @@ def upstreams(
     report: ReportedUsage,
     tell: Callable[[str, str], None],
     told_waking: Callable[[str, str], None],
+    contexts: ClientContexts,
 ) -> Mapping[str, Upstream]:
     """Return the upstreams by name. `tell` takes an upstream's name, and a text: that its discovery
     fails, or that it works again. `told_waking` is told of the start of one that scales from zero.
     """
     return {
         name: _upstream(
-            name, options, _told(report, name), partial(tell, name), partial(told_waking, name)
+            name,
+            options,
+            _EndpointMaker(options, contexts),
+            _told(report, name),
+            partial(tell, name),
+            partial(told_waking, name),
         )
         for name, options in config.upstreams.items()
     }
@@ -64,9 +70,13 @@ def _told(report: ReportedUsage, name: str) -> Report:
 
 
 def _upstream(
-    name: str, options: models.UpstreamSettings, report: Report, tell: Tell, told_waking: Tell
+    name: str,
+    options: models.UpstreamSettings,
+    maker: _EndpointMaker,
+    report: Report,
+    tell: Tell,
+    told_waking: Tell,
 ) -> Upstream:
-    maker = _EndpointMaker(options)
     static = [
         Found(
             endpoint.url,
@@ -109,8 +119,9 @@ def _upstream(
 class _EndpointMaker:
     """Factory for the endpoints of one upstream, both configured and discovered ones."""
 
-    def __init__(self, options: models.UpstreamSettings) -> None:
+    def __init__(self, options: models.UpstreamSettings, contexts: ClientContexts) -> None:
         self._options = options
+        self._contexts = contexts
         self._fields = tuple(options.headers.items())
         self._credential = _credential(options.credentials)
         self._health = _health(options)
@@ -182,7 +193,7 @@ class _EndpointMaker:
         if self._context is None:
             options = self._options.tls
             own = None if options.cert is None else (options.cert, options.key or "")
-            self._context = client_context(options.ca, verify=options.verify, own=own)
+            self._context = self._contexts.get(options.ca, verify=options.verify, own=own)
         return self._context
 
 

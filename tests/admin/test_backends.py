@@ -8,6 +8,7 @@ from gateway.admin.backends import merge_models, of_worker
 from gateway.admin.fleet import WorkerReply
 from gateway.config import load_text
 from gateway.routing.deployments import Deployments
+from gateway.upstream.tls import ClientContexts
 from gateway.wiring.deployments import deployments
 from gateway.wiring.upstreams import upstreams
 
@@ -25,7 +26,7 @@ routes:
 
 def worker() -> tuple[dict[str, Any], Deployments]:
     config = load_text(CONFIG)
-    found = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None)
+    found = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None, ClientContexts())
     models = deployments(config, found)
     return of_worker(found, models), models["small"]
 

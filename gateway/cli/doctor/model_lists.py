@@ -10,6 +10,7 @@ from gateway.config.findings import Finding
 from gateway.config.served_names import discovering
 from gateway.model_names import is_pattern, selected
 from gateway.upstream.model_polling import ModelPolling
+from gateway.upstream.tls import ClientContexts
 from gateway.wiring.discovered_models import merged, polling
 from gateway.wiring.upstreams import upstreams
 
@@ -63,7 +64,7 @@ def _is_at(config: Config, model: str, upstream: str) -> bool:
 
 async def listed(config: Config) -> dict[str, ModelPolling]:
     """Ask each endpoint of each upstream with model discovery once."""
-    made = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None)
+    made = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None, ClientContexts())
     asked = dict(polling(config, made, lambda: None, lambda *_: None))
     await asyncio.gather(*(one.first() for one in asked.values()))
     for upstream in made.values():
