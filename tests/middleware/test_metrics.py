@@ -11,7 +11,10 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.exchange import EndReason, Exchange, Failure
-from gateway.limiting.rules import Price
+from gateway.limiting.decision import Decision
+from gateway.limiting.demand import Demand, Kind, Level, LimitVerdict
+from gateway.limiting.guard import OnStoreError
+from gateway.limiting.rules import Amount, Price, Rule, Unit
 from gateway.middleware import metrics, request_classes
 from gateway.middleware.metrics import Counting, Names
 from gateway.telemetry.metrics import instruments as table
@@ -384,6 +387,23 @@ def test_x8_made_up_methods_and_tenants_make_no_series() -> None:
     assert samples.value("gateway_tenant_requests_total", tenant="other") == 10_000 - 10
     assert samples.value("gateway_upstream_requests_total", endpoint="other") == 9_500
     assert len(samples.of("gateway_errors_total", route="r")) == 201
+
+
+def test_every_request_counts_however_many_end_before_the_metrics_are_read() -> None:
+    ended = Ended()
+    rule = Rule("l", Unit.REQUESTS, (), Amount(10.0), {}, OnStoreError.OPEN, {})
+    demand = Demand(Kind.TAKE, "k", size=10.0)
+    for number in range(1000):
+        verdict = LimitVerdict((Level(number % 10, 0.0),), refused=None if number % 4 else 0)
+        decided = Decision([rule], [demand], verdict, None)
+        ended.end(model="m", upstream="up", usage=Usage(3, 4), decided=decided)
+    samples = ended.samples
+    assert samples.value("http_server_request_duration_seconds_count") == 1000
+    assert samples.value("gateway_limit_decisions_total", decision="allowed") == 750
+    assert samples.value("gateway_limit_decisions_total", decision="refused") == 250
+    assert samples.value("gateway_limit_remaining_ratio_count") == 1000
+    assert samples.value("gateway_limit_remaining_ratio_sum") == pytest.approx(450.0)
+    assert samples.value("gen_ai_client_token_usage_sum", gen_ai_token_type="output") == 4000
 
 
 def test_memory_for_what_callers_make_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
