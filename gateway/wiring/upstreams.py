@@ -170,7 +170,9 @@ class _EndpointMaker:
         return followed
 
     def _signature(self, found: Found) -> object:
-        """Return the settings of an endpoint. If one changes, it counts as another endpoint."""
+        """Return the settings of an endpoint and what its TLS files hold. If one changes, it
+        counts as another endpoint.
+        """
         options = self._options
         return (
             found.url,
@@ -178,7 +180,8 @@ class _EndpointMaker:
             options.host,
             self._fields,
             found.credential or self._credential,
-            options.tls,
+            options.tls.server_name,
+            self._tls(found.url),
             options.proxy,
             self._authority,
             options.allow_addresses,
