@@ -118,7 +118,6 @@ ELSEWHERE = {
     "wiring/route_dialect.py": "wire/test_routing.py",
     "wiring/routes.py": "wire/test_routing.py",
     "wiring/targets.py": "wire/test_model_routing.py",
-    "wiring/upstreams.py": "wire/test_upstream_connect.py",
     "telemetry/traces/answer_messages.py": "telemetry/traces/test_content.py",
     "telemetry/traces/message_parts.py": "telemetry/traces/test_content.py",
     "telemetry/traces/prompt_messages.py": "telemetry/traces/test_content.py",
