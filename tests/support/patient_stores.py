@@ -1,8 +1,8 @@
 """Stores that wait for their Redis or SQLite file as long as a busy machine may take.
 
-In production, a decision on limits waits 40 ms, and a look for a stored answer 0.5 s; then the
-gateway goes on without the store. A test in which the store is to answer uses the fixture
-`patient_stores`, or runs `stores_wait` in a process first.
+In production, a decision on limits waits 40 ms for Redis and 1 s for a file, and a look for a
+stored answer 0.5 s; then the gateway goes on without the store. A test in which the store is to
+answer uses the fixture `patient_stores`, or runs `stores_wait` in a process first.
 """
 
 from __future__ import annotations

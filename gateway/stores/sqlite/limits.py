@@ -21,7 +21,10 @@ from gateway.limiting.gcra import decide
 from gateway.store.records import StoreUntouched
 from gateway.store.sqlite_file import open_private, prepare
 
-TIMEOUT_S = 0.04
+TIMEOUT_S = 1.0
+"""Longest wait for the lock, in seconds. On a busy machine, a process may be kept from running for
+100 ms while it holds the lock. Without the file, each worker would count on its own.
+"""
 _RETRY_S = 0.0005
 _SWEEP_S = 60.0
 _SCHEMA = """
@@ -49,6 +52,8 @@ class SqliteLimits:
         prepare(self._db, "PRAGMA busy_timeout=1000;" + _SCHEMA + "PRAGMA busy_timeout=0;")
         self._timeout_s = timeout_s
         self._swept_at = _since_2025()
+        self._turn = asyncio.Lock()
+        """Held by the call that tries to get the file's lock. The others wait behind it."""
         self._batcher = Batcher(self._send, self._send_now)
 
     def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict | None:
@@ -67,15 +72,16 @@ class SqliteLimits:
     async def _send(self, batch: Batch) -> Sequence[LimitVerdict]:
         """Decide as soon as no other process holds the lock. Raise StoreUntouched."""
         give_up_at = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                return self._transact(batch)
-            except sqlite3.OperationalError as exc:
-                if "locked" not in str(exc) or time.monotonic() >= give_up_at:
+        async with self._turn:
+            while True:
+                try:
+                    return self._transact(batch)
+                except sqlite3.OperationalError as exc:
+                    if "locked" not in str(exc) or time.monotonic() >= give_up_at:
+                        raise StoreUntouched(f"SQLite: {exc}") from exc
+                except sqlite3.Error as exc:
                     raise StoreUntouched(f"SQLite: {exc}") from exc
-            except sqlite3.Error as exc:
-                raise StoreUntouched(f"SQLite: {exc}") from exc
-            await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(_RETRY_S)
 
     def _send_now(self, batch: Batch) -> Sequence[LimitVerdict] | None:
         """Decide unless another process holds the lock. Return None for any failure, because
