@@ -120,7 +120,7 @@ def _route_lines(listed: dict[str, _Upstream], *, anonymous: bool) -> Iterator[s
     shared = [name for name, upstream in listed.items() if upstream.first.versioned]
     if shared:
         dialects = {upstream.first.dialect for upstream in listed.values()}
-        yield "# SDKs of every dialect reach every model: what differs is translated."
+        yield "# The SDKs of each route's dialect reach all models: what differs is translated."
         yield "routes:"
         yield from _route("openai", "/v1/", "openai", auth, shared)
         yield from _route("anthropic", "/v1/messages", "anthropic", auth, shared, "[POST]")
