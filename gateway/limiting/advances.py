@@ -4,8 +4,8 @@ A process that serves several requests of a caller within 0.1 s takes tokens for
 them: as many as it used in this period and as the bucket regains in 0.1 s, and at most 1/64 of what
 the bucket has left. At the end of the period it returns the rest. So for this time a limit may
 refuse by 1/64 too early for each other process, or a burst exceed it by as much; over longer times
-it holds exactly. A bucket that is nearly empty, and so each small one, is counted request by
-request.
+it holds exactly. A bucket that has less left than 64 times what a request takes, and so each small
+one, is counted request by request.
 
 Slots and budgets are not taken in advance: the store decides on each request that needs one.
 """
@@ -51,10 +51,12 @@ class _Advance:
         flow = (self.full_at - now) * self._demand.per_s
         return 0.0 < self.unused >= amount and 0.0 < flow >= amount
 
-    def missing(self, now: float) -> float:
-        """Return how much to take in advance now."""
-        wanted = self.used + self._demand.per_s * _PERIOD_S
-        return max(0.0, min(wanted, self.most) - self.usable(now))
+    def missing(self, amount: float, now: float) -> float:
+        """Return how much to take in advance now, with a request of this amount. Nothing if it
+        would not do for another one like it: it would only be withheld from other processes.
+        """
+        wanted = min(self.used + self._demand.per_s * _PERIOD_S, self.most)
+        return 0.0 if wanted < amount else max(0.0, wanted - self.usable(now))
 
     def granted(self, amount: float, level: Level, now: float) -> None:
         """Add what the store has granted, and its level after that."""
@@ -144,7 +146,7 @@ class Advances:
             if demand.kind is not _TAKE or not demand.amount or demand.size < _SHARE:
                 return None
             advance = self._advances.get(demand.key)
-            more.append(0.0 if advance is None else advance.missing(now))
+            more.append(0.0 if advance is None else advance.missing(demand.amount, now))
         return more
 
     def _learned(

@@ -95,6 +95,12 @@ async def test_a_small_bucket_is_counted_request_by_request(shared: Shared) -> N
     assert shared.store.decisions == 100
 
 
+async def test_less_than_a_request_is_not_taken_in_advance(shared: Shared) -> None:
+    demand = take(size=64.0, per_s=0.001)
+    assert all(admitted(shared.first, demand) for _ in range(10))
+    assert all(admitted(shared.second, demand) for _ in range(54))
+
+
 async def test_a_single_request_takes_nothing_in_advance(shared: Shared) -> None:
     admitted(shared.first, take())
     assert shared.remaining() == SIZE - 1
