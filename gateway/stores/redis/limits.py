@@ -35,9 +35,14 @@ class _Asked:
     answer: asyncio.Future[Sequence[LimitVerdict]]
 
     def answered(self, said: list[int]) -> None:
-        """Give the reply to whoever waits for it."""
+        """Give the reply to whoever waits for it. Fail if it is no reply of the script."""
+        try:
+            verdicts = _verdicts(said, self.batch)
+        except (IndexError, TypeError):
+            self.failed(StoreUnavailable("Redis has sent another reply than the script's"))
+            return
         if not self.answer.done():
-            self.answer.set_result(_verdicts(said, self.batch))
+            self.answer.set_result(verdicts)
 
     def failed(self, why: StoreUnavailable) -> None:
         """Fail, unless nobody waits any more."""
