@@ -386,8 +386,9 @@ class RateLimited(RequestError):
         """`what` is the limit in words, if the configuration does not name it."""
         self.limit = limit
         named = f"Limit '{limit}'"
+        wait = "1 second" if retry_after_s == 1 else f"{retry_after_s} seconds"
         super().__init__(
-            f"{what or named} is reached. Retry after {retry_after_s} seconds.",
+            f"{what or named} is reached. Retry after {wait}.",
             headers=(("Retry-After", str(retry_after_s)),),
         )
 

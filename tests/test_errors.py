@@ -106,3 +106,10 @@ def test_what_one_error_is_told_changes_no_other() -> None:
     plain = errors.RequestError()
     assert (plain.message, plain.code) == ("The request is malformed.", "invalid_request")
     assert (plain.param, plain.reason, plain.headers) == (None, None, ())
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(1, "1 second."), (2, "2 seconds.")])
+def test_a_limit_that_is_reached_tells_the_wait(seconds: int, told: str) -> None:
+    error = errors.RateLimited("all", seconds)
+    assert error.message == f"Limit 'all' is reached. Retry after {told}"
+    assert error.headers == (("Retry-After", str(seconds)),)

@@ -150,7 +150,8 @@ def shell_entry(
 
 def write_line(logger: FilteringBoundLogger, one: AuditEntry) -> None:
     """Write an entry to the log, as a warning, so that no log level hides it."""
-    by = one.who if one.how == "shell" else f"{one.how} {one.who} from {one.address}"
+    how = "" if one.how == one.who else f"{one.how} "
+    by = one.who if one.how == "shell" else f"{how}{one.who} from {one.address}"
     values: dict[str, Any] = {"before": one.before, "after": one.after, "role": one.role}
     values |= {"reason": one.reason, "request_id": one.request_id, "subject": one.subject}
     if one.result != "done":

@@ -67,7 +67,8 @@ class Batcher:
         None. Demands that are waiting to be sent are decided before, in the same call.
         """
         before = self._waiting
-        if self._send_now is None or len(before) >= _BATCH_CAP:
+        # A call in flight may release what this request needs.
+        if self._send_now is None or self._calls or len(before) >= _BATCH_CAP:
             return None
         verdicts = self._send_now([*(waiting for waiting, _ in before), demands])
         if verdicts is None:
@@ -105,7 +106,7 @@ class Batcher:
         self._scheduled = False
         while self._waiting:
             batch, self._waiting = self._waiting[:_BATCH_CAP], self._waiting[_BATCH_CAP:]
-            if self._send_now is not None:
+            if self._send_now is not None and not self._calls:
                 verdicts = self._send_now([demands for demands, _ in batch])
                 if verdicts is not None:
                     self._succeeded(batch, verdicts)

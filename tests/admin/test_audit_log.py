@@ -81,6 +81,14 @@ async def test_each_entry_is_a_log_line_with_who_what_and_the_difference() -> No
     assert (line.kwargs["id"], line.kwargs["before"], line.kwargs["after"]) == ("k7", before, after)
 
 
+async def test_an_operator_of_this_machine_is_named_once_in_the_log() -> None:
+    kept = Kept()
+    local = Operator("local", "local", OperatorRole.ADMIN, "127.0.0.1")
+    await kept.write("key_created", id="k7", who=local)
+    [line] = kept.lines.calls
+    assert line.kwargs["by"] == "local from 127.0.0.1"
+
+
 def test_secrets_and_long_values_are_left_out() -> None:
     one = entry(ANN, "key_changed", {"token": "canary7f3a"}, {"note": "Bearer canary7f3a"}, id="k")
     assert "canary7f3a" not in repr(one)

@@ -214,6 +214,32 @@ async def test_a_decision_that_cannot_be_made_at_once_leaves_what_waits() -> Non
     assert wire.calls == [[[RELEASE], [TAKE]]]
 
 
+async def test_no_decision_overtakes_a_release_whose_call_waits() -> None:
+    unlocked, sent = asyncio.Event(), list[Demand]()
+
+    async def send(batch: Batch) -> Sequence[LimitVerdict]:
+        await unlocked.wait()
+        sent.extend(demand for demands in batch for demand in demands)
+        return [LimitVerdict(()) for _ in batch]
+
+    def send_now(batch: Batch) -> Sequence[LimitVerdict] | None:
+        if locked:
+            return None
+        sent.extend(demand for demands in batch for demand in demands)
+        return [LimitVerdict(()) for _ in batch]
+
+    locked, batcher = True, Batcher(send, send_now)
+    batcher.post([RELEASE])
+    await asyncio.sleep(0)  # its call begins, and has to wait
+    locked = False
+    assert batcher.decide_now([LEASE]) is None
+    deciding = asyncio.ensure_future(batcher.decide([LEASE]))
+    await asyncio.sleep(0)
+    unlocked.set()
+    await deciding
+    assert sent == [RELEASE, LEASE]
+
+
 async def test_what_is_owed_after_a_failure_is_released_after_a_decision_at_once() -> None:
     wire = Local()
     wire.failing = wire.locked = True
