@@ -20,12 +20,13 @@ from gateway.auth.jwt import REVOKED, JwtProvider
 from gateway.auth.key_sets import StaticKey
 from gateway.auth.principal import Principal
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.guard import GuardedStore, OnStoreError
 from gateway.limiting.rules import Price
 from gateway.limiting.store import Store
 from gateway.middleware.metrics import Counting, Names
+from gateway.outcome import EndReason
 from gateway.store.record_watcher import RecordWatcher
 from gateway.stores.memory.limits import MemoryLimits
 from gateway.stores.memory.records import MemoryRecords

@@ -11,8 +11,9 @@ from pathlib import Path
 import orjson
 
 from gateway.dialects import DIALECTS
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.masking import Redaction
+from gateway.outcome import EndReason
 from gateway.prompt_audit.data_keys import SecretKey
 from gateway.prompt_audit.file_writer import FileOptions, FileWriter, Sync
 from gateway.prompt_audit.folder import AuditFolder

@@ -12,9 +12,10 @@ from typing import cast
 from multidict import CIMultiDict
 
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.middleware.request_id import RequestId
 from gateway.middleware.tracing import TraceOptions, Tracing
+from gateway.outcome import EndReason
 from gateway.proxy.attempt import Attempt
 from gateway.request import Request
 from gateway.telemetry.traces.gaps import Gaps

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, StrEnum
 from typing import Protocol
 
 from gateway.admission.gate import QueueWait
@@ -23,6 +22,7 @@ from gateway.facts import Facts, UnfinishedAnswer
 from gateway.json_body import JsonBody
 from gateway.limiting.decision import Decision
 from gateway.load.overload import HeldBody
+from gateway.outcome import Commit, EndReason, Failure, Stalls
 from gateway.response_cache.use import CacheUse
 from gateway.session import SessionState
 from gateway.telemetry.captured_prompt import CapturedPrompt
@@ -39,78 +39,9 @@ _LONGEST_REASON = 2000
 """Characters kept of a message; a backend's words are cut at the same length."""
 
 
-class EndReason(StrEnum):
-    """Reason why an exchange ended."""
-
-    COMPLETE = "complete"
-    """The response was sent completely; it may have been an error response."""
-    CLIENT_ABORT = "client_abort"
-    """The client left, or read nothing for too long."""
-    UPSTREAM_RESET = "upstream_reset"
-    """The upstream broke off after its response had begun."""
-    TIMEOUT = "timeout"
-    """After the response had begun, the upstream or the session was silent for too long, or the
-    total time ran out.
-    """
-    DRAIN = "drain"
-    """The gateway stopped before the response was complete."""
-    REFUSED = "refused"
-    """A session broke a rule or used up its limit, a credential expired, or a hook refused the
-    answer; the error says which.
-    """
-    CANCELLED = "cancelled"
-    """An operator ended the request."""
-    INTERNAL = "internal_error"
-    """An internal error of the gateway."""
-
-
-class Commit(Enum):
-    """Commit state: how much of the response the client has, and so how an error can be
-    reported.
-    """
-
-    OPEN = "open"
-    """No byte was sent. An error is reported by its status."""
-    EARLY = "early"
-    """The head of an event stream was sent, and no answer yet. An error is reported by one event,
-    which ends the stream. Another upstream may still be asked, since the client has seen no part of
-    an answer.
-    """
-    ANSWERED = "answered"
-    """The head of the answer was sent."""
-
-
 # A member of an enum is found by a slow path.
 _OPEN, _EARLY, _ANSWERED = Commit.OPEN, Commit.EARLY, Commit.ANSWERED
 _COMPLETE = EndReason.COMPLETE
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Error of a request, as logs, metrics and traces report it. Not the exception: its traceback
-    would keep the request in memory.
-    """
-
-    code: str | None
-    """Code of the gateway's error; None for an error response that was passed on."""
-    reason: str | None
-    """Details, for the log only: the backend's message, if there is one."""
-    limit: str | None = None
-    """Name, in the configuration, of the limit that refused the request."""
-    retry_after_s: int | None = None
-    """Seconds after which the client was told to retry."""
-    model: str | None = None
-    """Model that the client asked for, if it is not served. It is no fact of the exchange: metrics
-    must not have a series for each name that a client invents.
-    """
-
-
-@dataclass(slots=True)
-class Stalls:
-    """Pauses of a response because the client did not read."""
-
-    count: int = 0
-    seconds: float = 0.0
 
 
 class Place(Protocol):

@@ -16,7 +16,8 @@ from gateway.errors import (
     RequestError,
     UpstreamReset,
 )
-from gateway.exchange import Commit, EndReason, Exchange, Failure
+from gateway.exchange import Exchange
+from gateway.outcome import Commit, EndReason, Failure
 
 
 @pytest.fixture

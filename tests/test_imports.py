@@ -19,7 +19,7 @@ LAYERS = (
     ("core", "worker_sockets"),
     ("subjects", "admission auth demo dialects limiting response_cache telemetry upstream"),
     ("configuration", "config process_state"),
-    ("request", "client_connection client_response exchange facts"),
+    ("request", "client_connection client_response exchange facts outcome"),
     ("request", "known_head pending pipeline request request_body response_head"),
     ("request", "response_writer routing session virtual_transport"),
     ("forwarding", "hooks proxy"),

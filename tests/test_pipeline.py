@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import GatewayError, NotFound
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.pending import Pending
 from gateway.pipeline import Pipeline, Result, Segment
 from gateway.request import Request

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from gateway.client_connection import AnswerReceiver, ClientConnection
 from gateway.errors import GatewayError
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
 from gateway.heartbeat import COMMENT, Heartbeats
+from gateway.outcome import Commit
 from gateway.proxy.preface import WithoutBom, without_bom
 from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events

@@ -9,7 +9,8 @@ from gateway.channels.blocks import block_of_event
 from gateway.channels.channels import Channels
 from gateway.channels.space import ChannelAddress
 from gateway.errors import GatewayError, InvalidEvent
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _BATCH_EVENTS = 256

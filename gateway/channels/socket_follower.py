@@ -14,7 +14,8 @@ from gateway.channels.channels import Channels
 from gateway.channels.position import FollowerPosition
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.session import By
 from gateway.sse import Event
 from gateway.websocket.codes import Closing

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admission.gate import QueueWait
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.middleware.request_classes import RequestClasses
+from gateway.outcome import EndReason
 from gateway.session import SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.json_text import masked, quoted

@@ -19,11 +19,12 @@ from gateway.dialects import Dialect
 from gateway.dialects.backend_words import is_error
 from gateway.dialects.paths import operation
 from gateway.dialects.stream_end import has_end
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.http.headers import CREDENTIALS
 from gateway.json_body import JsonBody, is_heavy
 from gateway.limiting.keys import subject_key, tenant_key
 from gateway.middleware.limits import RequestLimits
+from gateway.outcome import EndReason
 from gateway.pipeline import Outcome
 from gateway.proxy.relay import RelayedResponse, RelayOptions
 from gateway.request import Request

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import Commit
 from gateway.proxy.compression import Coding, chosen, encoded, encoder
 from gateway.proxy.relay import RelayedResponse
 from gateway.request import Request

@@ -9,7 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import Commit, EarlyStream, Exchange
+from gateway.exchange import EarlyStream, Exchange
+from gateway.outcome import Commit
 from gateway.pipeline import Result
 from gateway.proxy import in_stream
 from gateway.request import Request

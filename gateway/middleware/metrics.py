@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from gateway.admission.gate import QueueWait
 from gateway.dialects.paths import operation
-from gateway.exchange import EndReason, Exchange, Stalls
+from gateway.exchange import Exchange
 from gateway.limiting.prices import price_at
 from gateway.limiting.rules import Price, Rule
 from gateway.middleware.request_classes import RequestClasses
+from gateway.outcome import EndReason, Stalls
 from gateway.routing.table import METHODS
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.partial import PartialDistribution

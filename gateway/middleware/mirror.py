@@ -25,10 +25,11 @@ from gateway.errors import (
     UpstreamBusy,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.middleware.admission import Admission
 from gateway.middleware.request_id import ID_LINE, new_request_id
 from gateway.middleware.tracing import Tracing
+from gateway.outcome import EndReason
 from gateway.proxy.attempt import SendOptions
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason

@@ -10,10 +10,11 @@ from typing import Any
 
 from multidict import istr
 
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.hooks.recorded import RecordedRedaction
 from gateway.middleware.request_classes import RequestClasses
 from gateway.middleware.request_id import give_request_id, new_request_id
+from gateway.outcome import EndReason
 from gateway.request import Request
 from gateway.telemetry.traces.content import PROMPT_CAP_BYTES, RecordedContent
 from gateway.telemetry.traces.context import clean_baggage, clean_state, parse_parent

@@ -19,7 +19,8 @@ import orjson
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.prompt_audit.answer_forms import AnswerForms, assembled, of_document
 from gateway.prompt_audit.redaction import RecordRedaction
 from gateway.prompt_audit.shorten import MARGIN_BYTES, cut, shortened

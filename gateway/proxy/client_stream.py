@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
 from gateway.heartbeat import COMMENT, Heartbeat, Heartbeats
 from gateway.http.chunks import LAST_CHUNK, SIZE_LINES, SMALL_BYTES, chunk
+from gateway.outcome import Commit
 from gateway.proxy.preface import WithoutBom, without_bom
 from gateway.response_writer import BodyEncoder, BodySource, SentHead
 from gateway.sse import TAIL_BYTES, between_events

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import Commit
 
 SILENT_S = 30.0
 """Seconds without a byte from the backend after which a stream counts as silent."""

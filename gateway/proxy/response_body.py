@@ -27,7 +27,8 @@ from gateway.errors import (
     UpstreamIdleTimeout,
     UpstreamTotalTimeout,
 )
-from gateway.exchange import EndReason, Exchange, Stalls
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason, Stalls
 from gateway.proxy.continuation import Continuation
 from gateway.sse import is_event_stream
 from gateway.telemetry.traces.content import RecordedContent

@@ -18,7 +18,8 @@ from gateway.errors import (
     StreamCancelled,
     UpstreamInvalidResponse,
 )
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.proxy.response_body import ResponseBody, end_reason
 from gateway.resume.ids import numbered, numbered_events
 from gateway.resume.log import StreamLog, StreamState

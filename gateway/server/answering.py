@@ -15,10 +15,11 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from gateway.client_connection import BodyWriter, Cancellable, MakeWriter
 from gateway.client_response import ClientResponse
 from gateway.errors import GatewayError
-from gateway.exchange import Commit, EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.load.backlog import Backlog
 from gateway.middleware.plugin import plugin_request
 from gateway.middleware.request_id import new_request_id
+from gateway.outcome import Commit, EndReason
 from gateway.proxy.client_stream import ClientStream
 from gateway.proxy.relay import RelayedResponse
 from gateway.proxy.response_body import end_reason

@@ -14,8 +14,9 @@ from gateway.aiohttp_adaptor import HttpProtocol
 from gateway.client_connection import BodyWriter
 from gateway.deadline import MovingDeadline
 from gateway.errors import GatewayError, Unavailable
-from gateway.exchange import Commit, Exchange
+from gateway.exchange import Exchange
 from gateway.middleware.request_id import new_request_id
+from gateway.outcome import Commit
 from gateway.server.half_closed import CAN_TELL, HalfClosed
 from gateway.server.parsing import ParsingRules, RequestReader
 from gateway.server.refusals import fixed_response

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.session import By
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate

@@ -10,7 +10,7 @@ from gateway.errors import (
     SessionExpired,
     SessionIdle,
 )
-from gateway.exchange import EndReason
+from gateway.outcome import EndReason
 from gateway.websocket.codes import Closing, Code
 
 _ENDINGS: dict[type[GatewayError], tuple[EndReason, Code]] = {

@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 
 from gateway.client_connection import ClientConnection
 from gateway.errors import GatewayError, SessionBroken, SessionExpired, SessionIdle
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.session import By, SessionTally
 from gateway.websocket.codes import Closing, Code, Violation
 from gateway.websocket.deflate import Deflate

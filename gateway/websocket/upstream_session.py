@@ -28,7 +28,8 @@ from gateway.errors import (
     UpstreamInvalidResponse,
     UpstreamReset,
 )
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
+from gateway.outcome import EndReason
 from gateway.session import By
 from gateway.upstream.response import UpstreamResponse
 from gateway.usage import Usage

@@ -14,8 +14,9 @@ from gateway.dialects import usage_tap
 from gateway.dialects.usage import ReportedUsage
 from gateway.dialects.usage_scan import read_usage
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.json_body import read
+from gateway.outcome import EndReason
 from gateway.usage import Usage
 
 CHAT, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gateway.admission.gate import QueueWait
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange, Failure
+from gateway.exchange import Exchange
 from gateway.middleware.access_log import AccessLog
+from gateway.outcome import EndReason, Failure
 from gateway.session import By, SessionTally
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.logs.logger import make_logger

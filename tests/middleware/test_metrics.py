@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange, Failure
+from gateway.exchange import Exchange
 from gateway.limiting.decision import Decision
 from gateway.limiting.demand import Demand, Kind, Level, LimitVerdict
 from gateway.limiting.guard import OnStoreError
 from gateway.limiting.rules import Amount, Price, Rule, Unit
 from gateway.middleware import metrics, request_classes
 from gateway.middleware.metrics import Counting, Names
+from gateway.outcome import EndReason, Failure
 from gateway.telemetry.metrics import instruments as table
 from gateway.telemetry.metrics.exposition import exposed
 from gateway.telemetry.metrics.merge import Merge

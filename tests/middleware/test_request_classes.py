@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.auth.principal import Principal
-from gateway.exchange import EndReason, Exchange, Failure
+from gateway.exchange import Exchange
 from gateway.facts import DelegatedIdentity
 from gateway.middleware import request_classes
 from gateway.middleware.request_classes import RequestClasses
+from gateway.outcome import EndReason, Failure
 
 ALICE = Principal("alice", "corp")
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects import DIALECTS
-from gateway.exchange import EndReason
 from gateway.masking import Redaction
+from gateway.outcome import EndReason
 from gateway.prompt_audit.record import AuditRecord, RecordOptions
 from gateway.prompt_audit.redaction import RecordRedaction
 from gateway.telemetry.captured_prompt import CapturedPrompt

@@ -7,7 +7,8 @@ import pytest
 from gateway.dialects import DIALECTS
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_tap import UsageTap
-from gateway.exchange import Exchange, Failure
+from gateway.exchange import Exchange
+from gateway.outcome import Failure
 from gateway.proxy.response_body import ResponseBody
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import UpstreamResponse

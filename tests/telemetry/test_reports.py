@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from gateway.exchange import EndReason, Exchange
+from gateway.exchange import Exchange
 from gateway.load.overload import HeldBody
+from gateway.outcome import EndReason
 from gateway.process_state import ProcessState
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.reports import AT_ONCE, Reports

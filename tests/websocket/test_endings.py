@@ -12,7 +12,7 @@ from gateway.errors import (
     RateLimited,
     SessionIdle,
 )
-from gateway.exchange import EndReason
+from gateway.outcome import EndReason
 from gateway.websocket.codes import Code
 from gateway.websocket.endings import ending_of
 

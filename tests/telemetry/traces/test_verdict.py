@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import NOBODY_READS
-from gateway.exchange import EndReason
+from gateway.outcome import EndReason
 from gateway.telemetry.traces.verdict import under_way, verdict
 from gateway.telemetry.traces.verdict_words import words_of_errors
 from gateway.telemetry.traces.wording import Fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Formatter
 
 from gateway.errors import CREDENTIAL_REFUSED
-from gateway.exchange import EndReason
+from gateway.outcome import EndReason
 from gateway.telemetry.traces.verdict_words import words_of_ends, words_of_errors
 from tests.test_errors import codes
 
