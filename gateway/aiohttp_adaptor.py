@@ -310,7 +310,7 @@ class LeanResponse(web.StreamResponse):
     status: int
     reason: str
     keep_alive: bool | None
-    """Whether the connection stays open; None until it is decided."""
+    """True if the connection stays open after the response; None until it is decided."""
     made_headers: CIMultiDict[str] | None
     """Headers, which may have been changed; None if nothing has asked for them."""
     made_cookies: SimpleCookie | None

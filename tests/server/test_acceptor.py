@@ -66,14 +66,15 @@ async def test_many_clients_that_wait_are_accepted_in_few_turns(listening: Liste
     assert len(set(seen)) <= CLIENTS // 8
 
 
-async def test_a_process_without_files_accepts_again_later(listening: Listening) -> None:
+async def accept_after(listening: Listening, failure: int) -> None:
+    """Accept a client, after one accept that ends with this error."""
     accepted = asyncio.Event()
 
     async def begin(client: socket.socket) -> None:
         client.close()
         accepted.set()
 
-    listening.fails = [errno.EMFILE]
+    listening.fails = [failure]
     acceptor = Acceptor(listening, begin)
     acceptor.start(CLIENTS)
     with ExitStack() as stack:
@@ -81,27 +82,19 @@ async def test_a_process_without_files_accepts_again_later(listening: Listening)
         async with asyncio.timeout(20):
             await accepted.wait()
     acceptor.close()
+
+
+async def test_a_process_without_files_accepts_again_later(listening: Listening) -> None:
+    await accept_after(listening, errno.EMFILE)
 
 
 @pytest.mark.parametrize("lost", [errno.ECONNABORTED, errno.EPROTO, errno.ENETUNREACH])
 async def test_a_connection_lost_before_it_is_accepted_is_passed_over(
     listening: Listening, lost: int
 ) -> None:
-    accepted, faults = asyncio.Event(), list[object]()
+    faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-
-    async def begin(client: socket.socket) -> None:
-        client.close()
-        accepted.set()
-
-    listening.fails = [lost]
-    acceptor = Acceptor(listening, begin)
-    acceptor.start(CLIENTS)
-    with ExitStack() as stack:
-        listening.connect_clients(stack, 1)
-        async with asyncio.timeout(20):
-            await accepted.wait()
-    acceptor.close()
+    await accept_after(listening, lost)
     assert not faults
 
 
