@@ -93,6 +93,7 @@ class Runtime:
             lambda name, text: logger.warning("discovery", upstream=name, reason=text),
             lambda name, text: logger.warning("waking", upstream=name, reason=text),
             state.contexts,
+            state.writes,
         )
         loaded = plugins(config, faults)
         self.hooks: Hooks = hooks(

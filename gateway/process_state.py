@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.config import Config
 from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget, Overload, memory_for
+from gateway.load.turn_writes import TurnWrites
 from gateway.telemetry.logs.control import LogControl
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.reports import Reports
@@ -46,6 +47,8 @@ class ProcessState:
     """Ended requests that are not reported yet. They are before one of the two is read."""
     contexts: ClientContexts = field(default_factory=ClientContexts)
     """TLS contexts for backends."""
+    writes: TurnWrites = field(default_factory=TurnWrites)
+    """Writes to clients and backends that wait for the end of a turn of the event loop."""
 
     @classmethod
     def begin(

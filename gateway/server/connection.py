@@ -18,6 +18,7 @@ from gateway.deadline import NEVER
 from gateway.errors import RequestTimeout
 from gateway.exchange import Exchange
 from gateway.facts import DelegatedIdentity
+from gateway.load.turn_writes import TurnTransport, TurnWrites
 from gateway.request import Request
 from gateway.routing.forwarded import TrustedProxies
 from gateway.server.answering import AnsweringConnection, AnsweringRules
@@ -28,6 +29,7 @@ class Owner(AnsweringRules, Protocol):
     """Interface of the listener that a connection uses."""
 
     runtime: Runtime
+    writes: TurnWrites
 
     def branch(self, delegated: DelegatedIdentity) -> Branch:
         """Return a new connection for a request of a session."""
@@ -59,7 +61,7 @@ class Connection(AnsweringConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         listener = self._listener
-        tcp = cast(asyncio.Transport, transport)
+        tcp = TurnTransport(cast(asyncio.Transport, transport), listener.writes)
         self._admitted = listener.admits(self)
         if not self._admitted:
             self._turn_away(tcp)

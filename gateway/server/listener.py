@@ -16,6 +16,7 @@ from gateway.exchange import Exchange
 from gateway.facts import DelegatedIdentity
 from gateway.known_head import KnownHeads
 from gateway.load.backlog import Backlog
+from gateway.load.turn_writes import TurnWrites
 from gateway.server.branch import BranchConnection
 from gateway.server.connection import Connection
 from gateway.server.turns import Turns
@@ -28,7 +29,11 @@ class Listener:
     """Client connections of a process. `runtime` serves the requests; a reload replaces it."""
 
     def __init__(
-        self, runtime: Runtime, options: models.ServerSettings, logger: FilteringBoundLogger
+        self,
+        runtime: Runtime,
+        options: models.ServerSettings,
+        logger: FilteringBoundLogger,
+        writes: TurnWrites,
     ) -> None:
         self.loop = loop = asyncio.get_running_loop()
         self.runtime = runtime
@@ -43,6 +48,8 @@ class Listener:
         self.known_heads = KnownHeads(loop.call_later)
         self.logger = logger
         self.overload = runtime.overload
+        self.writes = writes
+        """Writes that wait for the end of the turn."""
         self.turns = Turns(loop)
         """Pacing of requests that arrive at the same time."""
         self.streams = 0

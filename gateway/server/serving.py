@@ -71,7 +71,9 @@ class Server:
         runtime.build_routes()
         runtime.start()
         self.runtimes.append(runtime)
-        self._listener = Listener(runtime, self._config.server, self.state.logger)
+        self._listener = Listener(
+            runtime, self._config.server, self.state.logger, self.state.writes
+        )
         runtime.streams.heir = Takeover(self._listener.branch, runtime.streams)
         begin = self._how_connections_begin(self._listener)
         for each in sockets:

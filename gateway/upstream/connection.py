@@ -29,6 +29,7 @@ from gateway.errors import (
     UpstreamTruncated,
 )
 from gateway.load.backlog import Backlog
+from gateway.load.turn_writes import TurnTransport, TurnWrites
 from gateway.upstream.credential_mask import CredentialMask
 from gateway.upstream.head import InvalidHead, ResponseHead
 from gateway.upstream.reader import HeadReader
@@ -69,6 +70,7 @@ class UpstreamConnection(ResponseParser):
         "_resumed_idle_s",
         "_tls_cut",
         "_unread",
+        "_writes",
         "_written_paused",
         "on_writable",
         "spoke_first",
@@ -82,16 +84,19 @@ class UpstreamConnection(ResponseParser):
         on_closed: Callable[[UpstreamConnection], None],
         buffer: memoryview,
         backlog: Backlog,
+        writes: TurnWrites,
         *,
         keepalive_s: float = NEVER,
         end_mark: bool = True,
         mask: CredentialMask | None = None,
     ) -> None:
-        """`buffer`, `backlog` and `mask`: see `ResponseParser`. The connection closes when it was
+        """`buffer`, `backlog` and `mask`: see `ResponseParser`. What is sent leaves with the
+        other `writes` of the turn. The connection closes when it was
         idle for `keepalive_s` seconds. `end_mark`: streams have to end with the mark of their
         dialect.
         """
         super().__init__(loop, self._on_deadline, buffer, backlog, mask)
+        self._writes = writes
         self._keepalive_s = keepalive_s
         self._end_mark = end_mark
         self._unread: Callable[[], int] | None = None
@@ -335,7 +340,7 @@ class UpstreamConnection(ResponseParser):
         self._close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = TurnTransport(cast(asyncio.Transport, transport), self._writes)
         self._tls_cut = transport.get_extra_info("ssl_object") is not None
 
     def eof_received(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from gateway.errors import UpstreamBusy
 from gateway.load.backlog import Backlog
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.credential_mask import CredentialMask
 from gateway.upstream.dialer import Dialer
@@ -33,10 +34,11 @@ class EndpointPool:
         *,
         max_connections: int,
         keepalive_s: float,
+        writes: TurnWrites,
         end_mark: bool = True,
         mask: CredentialMask | None = None,
     ) -> None:
-        """`end_mark` and `mask`: see `UpstreamConnection`."""
+        """`writes`, `end_mark` and `mask`: see `UpstreamConnection`."""
         self.address = dialer.address
         self.dialer = dialer
         self._open = 0
@@ -44,6 +46,7 @@ class EndpointPool:
         self._keepalive_s = keepalive_s
         self._end_mark = end_mark
         self._mask = mask
+        self._writes = writes
         # Last in, first out: the server is least likely to have closed the connection that was used
         # last, and connections left over from a busy period expire.
         self._idle: dict[UpstreamConnection, None] = {}  # a list would be searched at each close
@@ -117,6 +120,7 @@ class EndpointPool:
             self._now_closed,
             self._buffer,
             self._backlog,
+            self._writes,
             keepalive_s=self._keepalive_s,
             end_mark=self._end_mark,
             mask=self._mask,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gateway.config import Config, models
 from gateway.dialects.openai.requests import STREAM_OPTIONS
 from gateway.http.headers import lines
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.checks import CheckOptions, Checks
 from gateway.upstream.credential_mask import CredentialMask
@@ -48,6 +49,7 @@ def upstreams(
     tell: Callable[[str, str], None],
     told_waking: Callable[[str, str], None],
     contexts: ClientContexts,
+    writes: TurnWrites,
 ) -> Mapping[str, Upstream]:
     """Return the upstreams by name. `tell` takes an upstream's name, and a text: that its discovery
     fails, or that it works again. `told_waking` is told of the start of one that scales from zero.
@@ -56,7 +58,7 @@ def upstreams(
         name: _upstream(
             name,
             options,
-            _EndpointMaker(options, contexts),
+            _EndpointMaker(options, contexts, writes),
             _told(report, name),
             partial(tell, name),
             partial(told_waking, name),
@@ -119,9 +121,12 @@ def _upstream(
 class _EndpointMaker:
     """Factory for the endpoints of one upstream, both configured and discovered ones."""
 
-    def __init__(self, options: models.UpstreamSettings, contexts: ClientContexts) -> None:
+    def __init__(
+        self, options: models.UpstreamSettings, contexts: ClientContexts, writes: TurnWrites
+    ) -> None:
         self._options = options
         self._contexts = contexts
+        self._writes = writes
         self._fields = tuple(options.headers.items())
         self._credential = _credential(options.credentials)
         self._health = _health(options)
@@ -145,6 +150,7 @@ class _EndpointMaker:
                 keepalive_s=options.keepalive,
                 end_mark=options.end_mark,
                 mask=CredentialMask(own) or None,
+                writes=self._writes,
             ),
             Health(self._health),
             full_weight=found.weight,

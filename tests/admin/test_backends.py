@@ -7,6 +7,7 @@ from typing import Any
 from gateway.admin.backends import merge_models, of_worker
 from gateway.admin.fleet import WorkerReply
 from gateway.config import load_text
+from gateway.load.turn_writes import TurnWrites
 from gateway.routing.deployments import Deployments
 from gateway.upstream.tls import ClientContexts
 from gateway.wiring.deployments import deployments
@@ -26,7 +27,9 @@ routes:
 
 def worker() -> tuple[dict[str, Any], Deployments]:
     config = load_text(CONFIG)
-    found = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None, ClientContexts())
+    found = upstreams(
+        config, lambda *_: None, lambda *_: None, lambda *_: None, ClientContexts(), TurnWrites()
+    )
     models = deployments(config, found)
     return of_worker(found, models), models["small"]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.balancer import Balancer, Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
@@ -167,7 +168,7 @@ def endpoint(number: int) -> Endpoint:
     """Return an endpoint whose pool is never used."""
     address = parse_address(f"http://10.0.0.{number}:8000", None, None)
     return Endpoint(
-        EndpointPool(Dialer(address), max_connections=1000, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=1000, keepalive_s=1.0, writes=TurnWrites()),
         Health(HealthOptions()),
         full_weight=1,
         priority=0,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import cast
 
 from gateway.errors import GatewayError
 from gateway.load.backlog import Backlog
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.reader import FutureReader
@@ -25,8 +27,11 @@ class Transport:
         self.aborted = False
         self.reads = True
 
-    def get_extra_info(self, name: str) -> None:
+    def get_extra_info(self, name: str, default: None = None) -> None:
         """It has no TLS."""
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def pause_reading(self) -> None:
         self.reads = False
@@ -35,6 +40,9 @@ class Transport:
         self.reads = True
 
     def write(self, data: bytes) -> None:
+        pass
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
         pass
 
     def abort(self) -> None:
@@ -53,6 +61,7 @@ class Connected:
             lambda _: None,
             self._buffer,
             Backlog(asyncio.get_running_loop()),
+            TurnWrites(),
         )
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.least_requests import LeastRequests
 from gateway.upstream.dialer import Dialer
@@ -21,6 +22,7 @@ def endpoint(port: int) -> Endpoint:
             Dialer(parse_address(f"http://127.0.0.1:{port}", None, None)),
             max_connections=1,
             keepalive_s=1.0,
+            writes=TurnWrites(),
         ),
         Health(HealthOptions()),
         full_weight=1,

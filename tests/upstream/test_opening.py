@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import UpstreamConnectFailed, UpstreamConnectTimeout
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream import resolve
 from gateway.upstream.address import parse_address
 from gateway.upstream.connection import UpstreamConnection
@@ -39,7 +40,12 @@ def listener() -> Iterator[socket.socket]:
 
 
 def pool_of(url: str) -> EndpointPool:
-    return EndpointPool(Dialer(parse_address(url, None, None)), max_connections=9, keepalive_s=5.0)
+    return EndpointPool(
+        Dialer(parse_address(url, None, None)),
+        max_connections=9,
+        keepalive_s=5.0,
+        writes=TurnWrites(),
+    )
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dialer import Dialer
@@ -39,7 +40,7 @@ async def test_a_connection_on_which_something_came_unasked_is_not_used_again(
 ) -> None:
     """Although the event loop has not read it yet, as while it serves a crowd."""
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(Dialer(address), max_connections=2, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=2, keepalive_s=5.0, writes=TurnWrites())
     connection = await pool.connect(5.0)
     peer, _ = listener.accept()
     with peer:
@@ -77,7 +78,7 @@ async def test_connections_are_opened_ahead_after_a_burst(
     listener: socket.socket, together: int, cap: int, ahead: int
 ) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(Dialer(address), max_connections=cap, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=cap, keepalive_s=5.0, writes=TurnWrites())
     await burst(pool, together, ahead)
     assert pool.open == ahead
     listener.settimeout(0.0)
@@ -95,7 +96,7 @@ async def test_nothing_is_opened_ahead_at_an_endpoint_that_is_not_used(
     listener: socket.socket, why: str
 ) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0, writes=TurnWrites())
     if why == "closed":
         pool.close()
     else:
@@ -106,7 +107,7 @@ async def test_nothing_is_opened_ahead_at_an_endpoint_that_is_not_used(
 
 async def test_a_connection_opened_ahead_serves_a_request(listener: socket.socket) -> None:
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0)
+    pool = EndpointPool(Dialer(address), max_connections=100, keepalive_s=5.0, writes=TurnWrites())
     await burst(pool, 8, 2)
     peers = [listener.accept()[0] for _ in range(10)]
     connection = pool.take_idle()
@@ -125,7 +126,7 @@ async def test_the_idle_connection_that_was_used_last_is_used_first(
 ) -> None:
     """The server is least likely to have closed it."""
     address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None)
-    pool = EndpointPool(Dialer(address), max_connections=4, keepalive_s=30.0)
+    pool = EndpointPool(Dialer(address), max_connections=4, keepalive_s=30.0, writes=TurnWrites())
     first, second, third = [await pool.connect(30.0) for _ in range(3)]
     for connection in (second, third, first):
         connection.stand_by()

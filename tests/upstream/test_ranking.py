@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.dialer import Dialer
 from gateway.upstream.endpoint import Endpoint
@@ -20,7 +21,7 @@ def endpoint(name: str, priority: int = 0, *, slow: bool = False) -> Endpoint:
     health.slow = slow
     address = parse_address(f"http://{name}.test", None, None)
     return Endpoint(
-        EndpointPool(Dialer(address), max_connections=1, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=1, keepalive_s=1.0, writes=TurnWrites()),
         health,
         full_weight=1,
         priority=priority,

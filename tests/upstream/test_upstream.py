@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBusy
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.address import parse_address
 from gateway.upstream.balancing.balancer import Hint
 from gateway.upstream.balancing.least_requests import LeastRequests
@@ -33,7 +34,7 @@ class Clock:
 def endpoint(name: str, *, priority: int = 0, max_requests: int = 100, weight: int = 1) -> Endpoint:
     address = parse_address(f"http://{name}.test", None, None)
     return Endpoint(
-        EndpointPool(Dialer(address), max_connections=100, keepalive_s=1.0),
+        EndpointPool(Dialer(address), max_connections=100, keepalive_s=1.0, writes=TurnWrites()),
         Health(HealthOptions(slow_start_s=0.0)),
         full_weight=weight,
         priority=priority,

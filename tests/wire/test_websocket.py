@@ -487,7 +487,8 @@ async def test_a_session_ends_after_its_longest_duration_though_it_is_busy(
         assert said.payload[2:].startswith(b"The session has reached its longest duration.")
         line = await gateway.wait_for_log(lambda line: line["event"] == "request")
         assert (line["end"], line["error"]) == ("timeout", "session_expired")
-        assert 0.3 <= line["duration_ms"] / 1000 < 0.3 + SLACK_S
+        # The timers of uvloop count whole milliseconds.
+        assert 0.299 <= line["duration_ms"] / 1000 < 0.3 + SLACK_S
         assert (await metrics.read(gateway)).value(
             "gateway_reclaimed_total", route="main", reason="max_session"
         ) == 1

@@ -8,6 +8,7 @@ import trustme
 import yaml
 
 from gateway.config import load_text
+from gateway.load.turn_writes import TurnWrites
 from gateway.upstream.tls import ClientContexts
 from gateway.wiring.upstreams import upstreams
 
@@ -32,7 +33,7 @@ def test_a_replaced_client_certificate_makes_another_endpoint(tmp_path: Path) ->
         def ignore(*_: object) -> None:
             return None
 
-        made = upstreams(load_text(text), ignore, ignore, ignore, contexts)
+        made = upstreams(load_text(text), ignore, ignore, ignore, contexts, TurnWrites())
         (endpoint,) = made["a"].endpoints
         return endpoint.signature
 

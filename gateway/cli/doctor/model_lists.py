@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gateway.config import Config
 from gateway.config.findings import Finding
 from gateway.config.served_names import discovering
+from gateway.load.turn_writes import TurnWrites
 from gateway.model_names import is_pattern, selected
 from gateway.upstream.model_polling import ModelPolling
 from gateway.upstream.tls import ClientContexts
@@ -64,7 +65,14 @@ def _is_at(config: Config, model: str, upstream: str) -> bool:
 
 async def listed(config: Config) -> dict[str, ModelPolling]:
     """Ask each endpoint of each upstream with model discovery once."""
-    made = upstreams(config, lambda *_: None, lambda *_: None, lambda *_: None, ClientContexts())
+    made = upstreams(
+        config,
+        lambda *_: None,
+        lambda *_: None,
+        lambda *_: None,
+        ClientContexts(),
+        TurnWrites(),
+    )
     asked = dict(polling(config, made, lambda: None, lambda *_: None))
     await asyncio.gather(*(one.first() for one in asked.values()))
     for upstream in made.values():
