@@ -26,12 +26,8 @@ about 2 µs.
 """
 _AT_ONCE = 32
 """Writes that do not wait after a turn with few. Then a turn tells again whether there are more."""
-_MOST_PIECES = 16
-"""Waiting pieces of one connection, at which they are sent."""
 _LARGE_BYTES = 16 * 1024
-"""Size above which a piece is sent at once: so the kernel's answer, that it takes no more, is known
-before much is waiting.
-"""
+"""Size above which nothing waits: so it is known soon that the kernel takes no more."""
 
 Data: TypeAlias = "bytes | bytearray | memoryview[Any]"
 
@@ -69,13 +65,18 @@ class TurnWrites:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []  # a connection that is resumed may write again
         self._sent += len(waiting)
-        for transport in waiting:
+        for each in waiting:
+            data = each.held
+            if data is None:
+                continue  # it is sent already
+            each.held = None
             try:
-                transport.send()
+                each.transport.write(data)
             except Exception as exc:  # the writes of the other connections are still sent
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a write failed", "exception": exc, "transport": transport}
-                )
+                if not each.transport.is_closing():
+                    asyncio.get_running_loop().call_exception_handler(
+                        {"message": "a write failed", "exception": exc, "transport": each}
+                    )
 
 
 class TurnTransport(asyncio.Transport):
@@ -85,92 +86,89 @@ class TurnTransport(asyncio.Transport):
     end of the stream, the end of the connection.
     """
 
-    __slots__ = ("_pieces", "_transport", "_writes")
+    __slots__ = ("_writes", "held", "transport")
 
     def __init__(self, transport: asyncio.Transport, writes: TurnWrites) -> None:
         super().__init__()
-        self._transport = transport
+        self.transport = transport
+        self.held: Data | None = None
+        """What waits."""
         self._writes = writes
-        self._pieces: list[Data] = []
 
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, data: Data) -> None:
-        pieces, writes = self._pieces, self._writes
-        if writes.at_once and not pieces:
+        held, writes = self.held, self._writes
+        if held is not None:
+            self.held = b"".join((held, data))
+            if len(self.held) > _LARGE_BYTES:
+                self._send()
+        elif writes.at_once:
             writes.at_once -= 1
-            self._transport.write(data)
-            return
-        pieces.append(data)
-        if len(data) > _LARGE_BYTES or len(pieces) >= _MOST_PIECES:
-            self.send()
-        elif len(pieces) == 1:
+            self.transport.write(data)
+        elif len(data) > _LARGE_BYTES:
+            self.transport.write(data)
+        else:
+            self.held = data
             writes.add(self)
 
     def writelines(self, list_of_data: Iterable[Data]) -> None:
-        self._pieces.extend(list_of_data)
-        self.send()
+        self._send()
+        self.transport.writelines(list_of_data)
 
-    def send(self) -> None:
-        """Send what waits."""
-        pieces, transport = self._pieces, self._transport
-        if not pieces:
-            return  # they are sent already
-        self._pieces = []
-        if transport.is_closing():
-            return
-        if len(pieces) == 1:
-            transport.write(pieces[0])
-        else:
-            transport.writelines(pieces)
+    def _send(self) -> None:
+        """Send what waits, if the connection is still there."""
+        data, self.held = self.held, None
+        if data is not None and not self.transport.is_closing():
+            self.transport.write(data)
 
     def write_eof(self) -> None:
-        self.send()
-        self._transport.write_eof()
+        self._send()
+        self.transport.write_eof()
 
     def can_write_eof(self) -> bool:
-        return self._transport.can_write_eof()
+        return self.transport.can_write_eof()
 
     def get_write_buffer_size(self) -> int:
-        self.send()
-        return self._transport.get_write_buffer_size()
+        self._send()
+        return self.transport.get_write_buffer_size()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._transport.get_write_buffer_limits()
+        return self.transport.get_write_buffer_limits()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._transport.set_write_buffer_limits(high, low)
+        self.transport.set_write_buffer_limits(high, low)
 
     # -- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        self.send()
-        self._transport.close()
+        self._send()
+        self.transport.close()
 
     def abort(self) -> None:
         # As without this class: the kernel has what was written before.
-        self.send()
-        self._transport.abort()
+        self._send()
+        self.transport.abort()
 
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self.transport.is_closing()
 
     # -- everything else, as it is -----------------------------------------------------------
 
     def pause_reading(self) -> None:
-        self._transport.pause_reading()
+        self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        self._transport.resume_reading()
+        self.transport.resume_reading()
 
     def is_reading(self) -> bool:
-        return self._transport.is_reading()
+        return self.transport.is_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
+        return self.transport.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._transport.set_protocol(protocol)
+        self.transport.set_protocol(protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._transport.get_protocol()
+        return self.transport.get_protocol()

@@ -23,6 +23,8 @@ class Kernel(asyncio.Transport):
         self.closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.closing:
+            raise RuntimeError("the handler is closed")  # as uvloop does
         self._calls.append((self._number, bytes(data)))
 
     def writelines(self, list_of_data: object) -> None:
@@ -125,11 +127,14 @@ async def test_the_size_of_the_buffer_is_told_after_the_kernel_had_all() -> None
 
 async def test_nothing_is_written_to_a_connection_that_closed_meanwhile() -> None:
     calls: list[tuple[int, object]] = []
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     kernel = Kernel(calls)
     TurnTransport(kernel, TurnWrites()).write(b"x")
     kernel.closing = True
     await turn()
-    assert calls == []
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert (calls, told) == ([], [])
 
 
 async def test_a_write_that_fails_leaves_those_of_other_connections() -> None:
