@@ -310,6 +310,27 @@ async def test_the_list_stands_still_under_the_pointer(
         await expect(rows).to_have_count(2)
 
 
+async def test_the_list_stays_paused_when_it_moves_from_under_a_resting_pointer(
+    gateway: GatewayProcess, open_page: OpenPage
+) -> None:
+    async with client(gateway, sub="rea", org="readers") as session:
+        await chat(session)
+        page = (await open_page(gateway, "/requests?tenant=readers")).page
+        rows = page.get_by_role("region", name="Kept requests").get_by_role("link")
+        await expect(rows).to_have_count(1)
+        await rows.first.hover()
+        async with session.post("/v1/chat/completions", json=asked("demo-stall")) as response:
+            await response.content.readany()
+            await expect(page.get_by_role("region", name="Requests under way")).to_be_visible()
+            hovered = "document.querySelector('[aria-label=\"Kept requests\"]').matches(':hover')"
+            await page.wait_for_function(f"!{hovered}")
+            await chat(session)
+            await expect(page.get_by_role("button", name="Show newer requests")).to_be_visible()
+            await expect(rows).to_have_count(1)
+            await page.mouse.move(1, 1)
+            await expect(rows).to_have_count(2)
+
+
 async def test_a_silent_stream_is_found_by_how_long_no_token_came(
     gateway: GatewayProcess, open_page: OpenPage
 ) -> None:

@@ -54,7 +54,7 @@ export const view = {
       h("div", {
         "aria-busy": list.answered === list.asked ? null : "true",
         onpointerenter: (event) => hover(context, event.pointerType === "mouse"),
-        onpointerleave: () => hover(context, false),
+        onpointerleave: (event) => leave(context, event),
       }, kept(context)),
     ];
   },
@@ -124,6 +124,12 @@ function hover(context, hovered) {
   list.hovered = hovered;
   if (list.newer && !reading()) Object.assign(list, { page: list.newer, newer: null });
   context.refresh();
+}
+
+/** The list also leaves a pointer that rests: requests under way appear above it. So the next movement decides, if the pointer is still in the window. */
+function leave(context, { currentTarget: element, relatedTarget: entered }) {
+  if (!list.hovered || !entered) hover(context, false);
+  else addEventListener("pointermove", () => hover(context, element.matches(":hover")), { once: true });
 }
 
 function take(context) {
