@@ -127,6 +127,24 @@ def execute(state: LimitState, demands: Sequence[Demand], now: float) -> None:
             state.spend(key, amount, now + demand.ttl_s)
 
 
+def learn(state: LimitState, demands: Sequence[Demand], verdict: LimitVerdict, now: float) -> None:
+    """Raise the levels to those that another store has decided. What is counted here stays."""
+    for place, (demand, level) in enumerate(zip(demands, verdict.levels, strict=True)):
+        refused = verdict.refused is not None
+        if refused and place != verdict.refused:
+            continue  # its level is that of a request that was admitted
+        kind, key, used = demand.kind, demand.key, demand.size - level.remaining
+        if kind is _TAKE:
+            full_at = now + (used / demand.per_s if refused else level.wait_s)
+            if full_at > (state.full_at(key) or now):
+                state.set_full_at(key, full_at)
+        elif kind is _SPEND:
+            if used > (spent := state.spent(key)):
+                state.spend(key, used - spent, now + demand.ttl_s)
+        elif kind is _LEASE and not refused:
+            state.hold(key, demand.holder, now + demand.ttl_s)
+
+
 def _judge(state: LimitState, demand: Demand, now: float) -> tuple[bool, Level]:
     """Decide on a demand that is neither for a bucket nor for a slot."""
     if demand.kind is _SPEND:

@@ -13,12 +13,13 @@ from dataclasses import replace
 from enum import Enum
 
 from gateway.errors import LimitsUnavailable
-from gateway.limiting.demand import Counted, Demand, Level, LimitVerdict
+from gateway.limiting.demand import Counted, Demand, Kind, Level, LimitVerdict
 from gateway.limiting.store import LocalStore, Store
 from gateway.store.records import StoreUnavailable
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
+_OF_SLOTS = (Kind.RELEASE, Kind.RENEW)
 
 
 class OnStoreError(Enum):
@@ -41,7 +42,12 @@ class Breaker(Enum):
 
 
 class GuardedStore:
-    """A limit store behind a circuit breaker, with a fallback while the store is not available."""
+    """A limit store behind a circuit breaker, with a fallback while the store is not available.
+
+    The fallback learns what the store decides: an outage begins with the levels that the store last
+    reported to this process, and with the slots that its requests hold. What the fallback has
+    counted stays for the next outage. So a store that fails again and again adds no bursts.
+    """
 
     def __init__(
         self,
@@ -57,7 +63,8 @@ class GuardedStore:
         """
         self._store = store
         self._local = local
-        self.post: Callable[[Sequence[Demand]], None] = local.post if store is local else self._post
+        self._is_local = store is local
+        self.post: Callable[[Sequence[Demand]], None] = local.post if self._is_local else self._post
         """Send corrections, renewals or releases to the place where their demands were counted.
         What the store has counted gives no credit in this process, and vice versa. Does not wait.
         """
@@ -82,8 +89,13 @@ class GuardedStore:
         `modes` has one entry for each demand. Demands that the store does not count are replaced in
         the list. Raise LimitsUnavailable.
         """
+        if self._is_local:
+            return self._local.decide_now(demands)
         if self.state is Breaker.CLOSED:
-            return self._store.decide_now(demands)
+            verdict = self._store.decide_now(demands)
+            if verdict is not None:
+                self._local.learn(demands, verdict)
+            return verdict
         if self._is_passable():
             return None
         return self._decide_without(demands, modes)
@@ -103,6 +115,8 @@ class GuardedStore:
                 raise
             else:
                 self._succeeded()
+                if not self._is_local:
+                    self._local.learn(demands, verdict)
                 return verdict
         return self._decide_without(demands, modes)
 
@@ -119,8 +133,14 @@ class GuardedStore:
         theirs = [demand for demand in demands if demand.counted is Counted.STORE]
         if theirs:
             self._store.post(theirs)
-        if len(theirs) < len(demands):
-            self._local.post([demand for demand in demands if demand.counted is Counted.LOCAL])
+        # The fallback knows the slots of the store, too.
+        self._local.post(
+            [
+                demand
+                for demand in demands
+                if demand.counted is Counted.LOCAL or demand.kind in _OF_SLOTS
+            ]
+        )
 
     def spend(self, demands: list[Demand], modes: Sequence[OnStoreError]) -> None:
         """Post demands that correct nothing: to the store, or by their modes if it is away."""

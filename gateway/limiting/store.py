@@ -31,3 +31,6 @@ class LocalStore(Store, Protocol):
 
     def decide_now(self, demands: Sequence[Demand]) -> LimitVerdict:
         """Return the decision on the demands."""
+
+    def learn(self, demands: Sequence[Demand], verdict: LimitVerdict) -> None:
+        """Count from now on at least what another store had counted after this decision."""

@@ -125,8 +125,8 @@ async def test_a_slot_counted_here_is_given_back_here(setting: Setting) -> None:
     assert (await setting.guarded.decide([lease], [LOCAL])).admitted
 
 
-def budget() -> Demand:
-    return Demand(Kind.SPEND, "b", 60.0, 100.0, ttl_s=1000.0)
+def budget(amount: float = 60.0) -> Demand:
+    return Demand(Kind.SPEND, "b", amount, 100.0, ttl_s=1000.0)
 
 
 def spent(setting: Setting) -> tuple[float, float]:
@@ -138,11 +138,56 @@ async def test_what_the_store_took_is_no_credit_without_it(setting: Setting) -> 
     first = budget()
     assert (await setting.guarded.decide([first], [LOCAL])).admitted
     setting.store.failing = True
-    assert (await setting.guarded.decide([budget()], [LOCAL])).admitted
+    assert (await setting.guarded.decide([budget(30.0)], [LOCAL])).admitted
     setting.guarded.post([replace(first, kind=Kind.CORRECT, amount=-50.0)])
-    assert spent(setting) == (10.0, 60.0)
-    # 40 are left, and not 90.
+    assert spent(setting) == (10.0, 90.0)
+    # 10 are left, and not 60.
     assert not (await setting.guarded.decide([budget()], [LOCAL])).admitted
+
+
+async def test_an_outage_begins_with_what_the_store_has_left(setting: Setting) -> None:
+    await setting.take(size=3.0)
+    setting.store.failing = True
+    assert [(await setting.take(size=3.0)).admitted for _ in range(3)] == [True, True, False]
+
+
+async def test_an_outage_begins_with_what_other_processes_have_used(setting: Setting) -> None:
+    demand = Demand(Kind.TAKE, "k", 2.0, 2.0, 0.001)
+    setting.store.memory.post([demand])
+    assert not (await setting.take()).admitted
+    setting.store.failing = True
+    assert not (await setting.take()).admitted
+
+
+async def test_a_store_that_fails_again_and_again_adds_one_burst_at_most(setting: Setting) -> None:
+    admitted = 0
+    for _ in range(10):
+        setting.store.failing = True
+        for _ in range(5):
+            admitted += (await setting.take(size=4.0)).admitted
+        setting.store.failing = False
+        setting.now += 5.0
+        admitted += (await setting.take(size=4.0)).admitted
+    assert admitted == 4 + 4
+
+
+async def test_a_refused_request_leaves_nothing_for_an_outage(setting: Setting) -> None:
+    wide, narrow = (Demand(Kind.TAKE, key, 1.0, size, 0.001) for key, size in (("w", 2), ("n", 1)))
+    said = [await setting.guarded.decide([wide, narrow], [LOCAL, LOCAL]) for _ in range(5)]
+    assert [verdict.refused for verdict in said] == [None, 1, 1, 1, 1]
+    setting.store.failing = True
+    assert [(await setting.guarded.decide([wide], [LOCAL])).refused for _ in range(2)] == [None, 0]
+
+
+async def test_an_outage_counts_the_slots_of_running_requests(setting: Setting) -> None:
+    lease = Demand(Kind.LEASE, "c", 1.0, 1.0, ttl_s=60.0, holder="first")
+    other = replace(lease, holder="second")
+    await setting.guarded.decide([lease], [LOCAL])
+    setting.guarded.post([lease.again(Kind.RENEW)])
+    setting.store.failing = True
+    assert not (await setting.guarded.decide([other], [LOCAL])).admitted
+    setting.guarded.post([lease.again(Kind.RELEASE)])
+    assert (await setting.guarded.decide([other], [LOCAL])).admitted
 
 
 async def test_what_was_taken_without_the_store_is_no_credit_in_it(setting: Setting) -> None:

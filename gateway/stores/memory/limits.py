@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.limiting.demand import Demand, LimitVerdict
-from gateway.limiting.gcra import decide, execute
+from gateway.limiting.gcra import decide, execute, learn
 
 _SWEEP_SIZE = 4096
 
@@ -51,6 +51,12 @@ class MemoryLimits:
         if len(self._full_at) + len(self._held) + len(self._spent) > self._sweep_size:
             self._sweep(now)
         return decide(self, demands, now)
+
+    def learn(self, demands: Sequence[Demand], verdict: LimitVerdict) -> None:
+        now = self._now()
+        if len(self) > self._sweep_size:
+            self._sweep(now)
+        learn(self, demands, verdict, now)
 
     def post(self, demands: Sequence[Demand]) -> None:
         execute(self, demands, self._now())
