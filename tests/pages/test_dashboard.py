@@ -322,8 +322,8 @@ async def test_the_list_stays_paused_when_it_moves_from_under_a_resting_pointer(
         async with session.post("/v1/chat/completions", json=asked("demo-stall")) as response:
             await response.content.readany()
             await expect(page.get_by_role("region", name="Requests under way")).to_be_visible()
-            hovered = "document.querySelector('[aria-label=\"Kept requests\"]').matches(':hover')"
-            await page.wait_for_function(f"!{hovered}")
+            under_pointer = page.locator("[aria-label='Kept requests']:hover")
+            await expect(under_pointer).to_have_count(0)
             await chat(session)
             await expect(page.get_by_role("button", name="Show newer requests")).to_be_visible()
             await expect(rows).to_have_count(1)
