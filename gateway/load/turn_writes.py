@@ -15,7 +15,7 @@ connection leave in one call to the kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 MOST_WAITING = 32
@@ -35,35 +35,33 @@ Data: TypeAlias = "bytes | bytearray | memoryview[Any]"
 class TurnWrites:
     """Waiting writes of one event loop."""
 
-    __slots__ = ("_scheduled", "_sent", "_waiting", "at_once")
+    __slots__ = ("_scheduled", "_sent", "at_once", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: list[TurnTransport] = []
+        self.waiting: list[TurnTransport] = []
+        """Transports that hold a write."""
         self._sent = 0
         """Writes of this turn that are sent already."""
         self._scheduled = False
         self.at_once = 0
         """Writes to come that do not wait."""
 
-    def add(self, transport: TurnTransport) -> None:
-        """Let this transport send what waits, with the others. Needs a running event loop."""
-        waiting = self._waiting
-        waiting.append(transport)
+    def await_end(self) -> None:
+        """Send the writes at the end of this turn. Needs a running event loop."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._end_turn)
-        elif len(waiting) >= MOST_WAITING:
-            self._send()
 
     def _end_turn(self) -> None:
         self._scheduled = False
-        self._send()
+        self.send()
         if self._sent < _FEW:
             self.at_once = _AT_ONCE
         self._sent = 0
 
-    def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []  # a connection that is resumed may write again
+    def send(self) -> None:
+        """Send what waits."""
+        waiting, self.waiting = self.waiting, []  # a connection that is resumed may write again
         self._sent += len(waiting)
         for each in waiting:
             data = each.held
@@ -86,11 +84,15 @@ class TurnTransport(asyncio.Transport):
     end of the stream, the end of the connection.
     """
 
-    __slots__ = ("_writes", "held", "transport")
+    __slots__ = ("_writes", "held", "is_closing", "transport")
+
+    is_closing: Callable[[], bool]
+    """That of the transport itself, which saves a call for each event."""
 
     def __init__(self, transport: asyncio.Transport, writes: TurnWrites) -> None:
         super().__init__()
         self.transport = transport
+        self.is_closing = transport.is_closing
         self.held: Data | None = None
         """What waits."""
         self._writes = writes
@@ -98,19 +100,26 @@ class TurnTransport(asyncio.Transport):
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, data: Data) -> None:
-        held, writes = self.held, self._writes
-        if held is not None:
-            self.held = b"".join((held, data))
-            if len(self.held) > _LARGE_BYTES:
+        if self.held is not None:
+            self.held = held = b"".join((self.held, data))
+            if len(held) > _LARGE_BYTES:
                 self._send()
-        elif writes.at_once:
+            return
+        writes = self._writes
+        if writes.at_once:
             writes.at_once -= 1
             self.transport.write(data)
         elif len(data) > _LARGE_BYTES:
             self.transport.write(data)
         else:
             self.held = data
-            writes.add(self)
+            waiting = writes.waiting
+            waiting.append(self)
+            count = len(waiting)
+            if count == 1:
+                writes.await_end()
+            elif count == MOST_WAITING:
+                writes.send()
 
     def writelines(self, list_of_data: Iterable[Data]) -> None:
         self._send()
@@ -149,9 +158,6 @@ class TurnTransport(asyncio.Transport):
         # As without this class: the kernel has what was written before.
         self._send()
         self.transport.abort()
-
-    def is_closing(self) -> bool:
-        return self.transport.is_closing()
 
     # -- everything else, as it is -----------------------------------------------------------
 

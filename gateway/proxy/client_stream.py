@@ -140,7 +140,8 @@ class ClientStream(Heartbeat):
     def feed(self, data: bytes) -> None:
         """Inspect and write a piece that has just arrived. Runs for every event: keep it small."""
         transport = self.transport
-        if transport.is_closing():
+        is_closing = transport.is_closing  # a function in a slot, see `answered` of FirstAttempt
+        if is_closing():
             return  # the client has left; its connection reports that in the next turn of the loop
         look = self.look
         if look is not None and not (data := look(data)):
