@@ -103,13 +103,15 @@ class Connection(AnsweringConnection):
             return
         if self._queue:
             # One turn for each wait: a turn that begins nothing would keep others waiting.
-            if not self._takes_turn:
-                self._takes_turn = True
-                delegated = self._delegated
-                # The generations of a bridge share one turn.
-                self._listener.turns.take(
-                    self._turn, self if delegated is None else delegated.request_id or self
-                )
+            if self._takes_turn:
+                return
+            turns = self._listener.turns
+            if turns.take():
+                self._turn()
+                return
+            self._takes_turn = True
+            # The generations of a bridge share one turn.
+            turns.wait(self._turn, "" if self._delegated is None else self._delegated.request_id)
         elif self._refusal is not None or self._last:
             self._turn()
 

@@ -10,15 +10,15 @@ Streams go first, but not forever: where they keep the loop busy, requests that 
 `PATIENCE_S` get a share of its time.
 
 Requests that wait take turns by the client connection they came on, so that a bridge that begins
-many generations holds up its own.
+many generations holds up its own. Without a bridge, a connection has one request that waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable
 
 TURN_S = 0.0003
 """Time of one turn of the loop, in seconds, after which no request begins in it.
@@ -38,6 +38,9 @@ else, too, so each turn would be longer than the one before, up to 50 ms.
 LONGEST_S = 0.01
 """Longest time for beginnings in one turn, in seconds."""
 
+Begin = Callable[[], None]
+"""Function that begins a request."""
+
 
 class Turns:
     """Pacing of the new requests of one event loop."""
@@ -52,34 +55,45 @@ class Turns:
         """Time after which no request begins in this turn, if one has begun in it."""
         self._paused_at = 0.0
         """Time at which requests began to wait for the next turn."""
-        self._waiting: OrderedDict[Hashable, deque[tuple[Callable[[], None], float]]] = (
-            OrderedDict()
-        )
-        """Requests that wait, each with the time at which it arrived, by the connection they came
-        on. The first one is next.
+        self._asked_at = 0.0
+        """Time of the last `take`."""
+        self._waiting: deque[tuple[Begin, float, str]] = deque()
+        """Requests that wait, each with the time at which it arrived and its owner. The first is
+        next.
         """
+        self._behind: dict[str, deque[tuple[Begin, float]]] = {}
+        """Further requests of the owners that have one in `_waiting`."""
         self._scheduled = False
 
     @property
     def waiting(self) -> int:
-        """Number of owners whose requests wait."""
+        """Number of requests that wait; those of one owner count once."""
         return len(self._waiting)
 
-    def take(self, begin: Callable[[], None], owner: Hashable) -> None:
-        """Call `begin` now, or in a later turn of the loop if the time of this one is over.
-        `owner` stands for the client connection that the request came on.
-        """
-        now = self._clock()
+    def take(self) -> bool:
+        """Tell whether a request may begin now. Otherwise it has to `wait`."""
+        self._asked_at = now = self._clock()
         if not self._scheduled:
             self._scheduled = True
             self._until = now + TURN_S
             self._loop.call_soon(self._next_turn)
-        elif self._waiting or now >= self._until:
-            if not self._waiting:
-                self._paused_at = now
-            self._waiting.setdefault(owner, deque()).append((begin, now))
-            return
-        begin()
+            return True
+        return not self._waiting and now < self._until
+
+    def wait(self, begin: Begin, owner: str = "") -> None:
+        """Call `begin` in a later turn of the loop: `take` has just returned False. Requests of one
+        `owner` take turns with all others as if they were one; without an owner, each is one.
+        """
+        now = self._asked_at
+        if owner:
+            behind = self._behind.get(owner)
+            if behind is not None:
+                behind.append((begin, now))
+                return
+            self._behind[owner] = deque()
+        if not self._waiting:
+            self._paused_at = now
+        self._waiting.append((begin, now, owner))
 
     def _next_turn(self) -> None:
         waiting = self._waiting
@@ -90,15 +104,14 @@ class Turns:
         clock = self._clock
         now = clock()
         time_s = TURN_S
-        _, arrived = next(iter(waiting.values()))[0]
+        _, arrived, _ = waiting[0]
         if now - arrived > PATIENCE_S:
             time_s = min(max(TURN_S, SHARE * (now - self._paused_at)), LONGEST_S)
         self._until = until = now + time_s
         while True:  # one begins in any case
-            owner, begins = waiting.popitem(last=False)
-            begin, _ = begins.popleft()
-            if begins:
-                waiting[owner] = begins  # behind the others
+            begin, _, owner = waiting.popleft()
+            if owner:
+                self._next_of(owner)
             begin()
             if not waiting:
                 return
@@ -106,3 +119,12 @@ class Turns:
             if now >= until:
                 self._paused_at = now
                 return
+
+    def _next_of(self, owner: str) -> None:
+        """Let the next request of this owner wait behind those of all others."""
+        behind = self._behind[owner]
+        if behind:
+            begin, arrived = behind.popleft()
+            self._waiting.append((begin, arrived, owner))
+        else:
+            del self._behind[owner]

@@ -18,12 +18,15 @@ class Crowd:
         self.turns = Turns(asyncio.get_running_loop(), lambda: self.now_s)
         self.begun: list[str] = []
 
-    def arrives(self, name: str, owner: str | None = None, *, takes_s: float = 0.0) -> None:
+    def arrives(self, name: str, owner: str = "", *, takes_s: float = 0.0) -> None:
         def begin() -> None:
             self.begun.append(name)
             self.now_s += takes_s
 
-        self.turns.take(begin, name if owner is None else owner)
+        if self.turns.take():
+            begin()
+        else:
+            self.turns.wait(begin, owner)
 
     async def begun_in_each_turn(self, count: int, *, others_s: float = 0.0) -> list[int]:
         """Let the loop turn until so many have begun. Return how many began before, and in each
