@@ -65,9 +65,7 @@ class Segment:
     """Policies up to the next one that runs the rest itself, and the handler behind them."""
 
     def __init__(self, policies: Sequence[object], handler: Handler) -> None:
-        self._steps: tuple[tuple[int, OnRequest], ...] = tuple(
-            enumerate(_phases(policies, "on_request"), 1)
-        )
+        self._steps: tuple[OnRequest, ...] = _phases(policies, "on_request")
         self.through: Responses = tuple(enumerate(reversed(_phases(policies, "on_response")), 1))
         """Response phases, in order."""
         # A bound method is called without the detour by the object's type.
@@ -79,18 +77,19 @@ class Segment:
 
         The response of a `Pending` has not passed the phases of `through` yet.
         """
-        for number, step in self._steps:
+        steps = iter(self._steps)
+        for step in steps:
             outcome = step(request)
             if outcome is not None:
                 if isinstance(outcome, web.StreamResponse):
                     return finished(self.through, request, outcome)
-                return self._continue(request, number, outcome)
+                return self._continue(request, steps, outcome)
         result = self._handler(request)
         if isinstance(result, Pending):
             return result
         if isinstance(result, web.StreamResponse):
             return finished(self.through, request, result)
-        return self._continue(request, len(self._steps), result)
+        return self._continue(request, steps, result)
 
     async def run(self, request: Request) -> web.StreamResponse:
         """Return the response, in a task."""
@@ -100,12 +99,15 @@ class Segment:
         return result if isinstance(result, web.StreamResponse) else await result
 
     async def _continue(
-        self, request: Request, number: int, waiting: Awaitable[web.StreamResponse | None]
+        self,
+        request: Request,
+        steps: Iterator[OnRequest],
+        waiting: Awaitable[web.StreamResponse | None],
     ) -> web.StreamResponse:
-        """Wait for the result of a phase, then run those from `number` on."""
+        """Wait for the result of a phase, then run the remaining `steps`."""
         response = await waiting
         if response is None:
-            for _, step in self._steps[number:]:
+            for step in steps:
                 outcome = step(request)
                 if outcome is None:
                     continue
