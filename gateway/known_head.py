@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11
 from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE
 
 from gateway.aiohttp_adaptor import RawRequestMessage
+from gateway.sse import accepts_only_events
 
 LONGEST_BYTES = 4096
 """Size up to which a head is remembered."""
@@ -42,7 +43,17 @@ class KnownHead:
     its body.
     """
 
-    __slots__ = ("_after", "_before", "caller", "lines", "message", "routing")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_length_at",
+        "_length_end",
+        "accepts_only_events",
+        "caller",
+        "lines",
+        "message",
+        "routing",
+    )
 
     def __init__(self, message: RawRequestMessage, before: bytes, after: bytes) -> None:
         self.message = message
@@ -50,7 +61,12 @@ class KnownHead:
         """Result of request matching. Only the matcher that made it may use it."""
         self.caller: object = None
         """Result of authentication. Only the policy that made it may use it."""
+        self.accepts_only_events = accepts_only_events(message.headers)
         self._before, self._after = before, after
+        self._length_at = len(before)
+        """Where the digits of Content-Length begin."""
+        self._length_end = len(before) + _MOST_DIGITS + 1
+        """Where they have ended."""
         self.lines: dict[object, bytes] = {}
         """Header lines for upstreams, by whatever else they depend on; see `keep_lines`."""
 
@@ -81,13 +97,12 @@ class KnownHead:
         """Return where the body begins in `data`, one request with this head and its whole body.
         Return 0 if its body is longer or shorter; None if the head is another one, or not complete.
         """
-        before, after = self._before, self._after
-        if not data.startswith(before):
+        if not data.startswith(self._before):
             return None
-        at = len(before)
+        at, after = self._length_at, self._after
         if not after:
             return at if at == len(data) else 0
-        end = data.find(b"\r", at, at + _MOST_DIGITS + 1)
+        end = data.find(b"\r", at, self._length_end)
         digits = data[at:end]
         # isdigit of bytes knows ASCII digits only.
         if end < 0 or not digits.isdigit() or not data.startswith(after, end):

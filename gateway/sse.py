@@ -7,8 +7,10 @@ are ASCII, so text is never decoded here. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from aiohttp.hdrs import ACCEPT
 
 EVENT_STREAM = "text/event-stream"
 _MEDIA_TYPE = EVENT_STREAM.encode()
@@ -28,6 +30,15 @@ _RETRY_DIGITS = 18
 def is_event_stream(content_type: bytes) -> bool:
     """Tell whether a body of this content type is an event stream."""
     return content_type.lower().startswith(_MEDIA_TYPE)
+
+
+def accepts_only_events(headers: Mapping[str, str]) -> bool:
+    """Tell whether a client accepts an event stream, and nothing else."""
+    accept = headers.get(ACCEPT, "")
+    return EVENT_STREAM in accept and all(
+        media_range.partition(";")[0].strip().lower() == EVENT_STREAM
+        for media_range in accept.split(",")
+    )
 
 
 class EventTooLarge(Exception):

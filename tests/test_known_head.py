@@ -35,6 +35,12 @@ def known(head: bytes) -> KnownHead:
     return found
 
 
+def test_a_known_head_says_whether_its_client_accepts_only_events() -> None:
+    assert known(POST.replace(b"X-A: b", b"Accept: text/event-stream")).accepts_only_events
+    assert not known(POST.replace(b"X-A: b", b"Accept: text/event-stream, */*")).accepts_only_events
+    assert not known(POST).accepts_only_events
+
+
 def test_the_same_head_with_another_length_is_known() -> None:
     assert known(POST).match(POST + b"hello") == len(POST)
     longer = POST.replace(b"5", b"1234")

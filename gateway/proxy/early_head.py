@@ -26,7 +26,7 @@ from gateway.json_body import ALWAYS_LIGHT_BYTES
 from gateway.request import Request
 from gateway.response_head import CHUNKED, STREAM_ID, fields_of_exchange, http_head
 from gateway.response_writer import ResponseWriter
-from gateway.sse import EVENT_STREAM
+from gateway.sse import EVENT_STREAM, accepts_only_events
 
 _MEMBER = b'"stream"'
 """Member with which a body may ask for a stream. It may be anywhere in it."""
@@ -194,23 +194,15 @@ def may_ask(request: Request, body: bytes | None) -> bool | None:
                 if _IS_TRUE.match(body, at):
                     return None
                 at = body.rfind(_MEMBER, 0, at)
-    accept = request.headers.get(ACCEPT)
+    known = request.known
     # A client that accepts other types as well may get one of those and may not expect a stream.
-    return (
-        accept is not None
-        and EVENT_STREAM in accept
-        and exchange.method != "HEAD"
-        and all(_is_event_stream(range_) for range_ in accept.split(","))
-    )
+    by_head = accepts_only_events(request.headers) if known is None else known.accepts_only_events
+    return by_head and exchange.method != "HEAD"
 
 
 def heeds_retry(request: Request) -> bool:
     """Tell whether the client reconnects by itself, as EventSource does and SDKs do not."""
     return EVENT_STREAM in request.headers.get(ACCEPT, "")
-
-
-def _is_event_stream(media_range: str) -> bool:
-    return media_range.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
 def _asks_for_stream(request: Request) -> bool:

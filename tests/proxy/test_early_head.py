@@ -22,7 +22,8 @@ def asks(body: bytes | None, method: str = "POST", **headers: str) -> bool | Non
     exchange = Exchange(method, "192.0.2.1", trusted_peer=False)
     fields = CIMultiDictProxy(CIMultiDict(headers))
     return may_ask(
-        cast(Request, cast(Any, SimpleNamespace(exchange=exchange, headers=fields))), body
+        cast(Request, cast(Any, SimpleNamespace(exchange=exchange, headers=fields, known=None))),
+        body,
     )
 
 
