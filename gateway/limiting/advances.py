@@ -1,13 +1,19 @@
-"""Advances on buckets of a shared store, so that few requests of busy callers need a call of it.
+"""Advances on limits of a shared store, so that few requests of busy callers need a call of it.
 
-A process that serves several requests of a caller within 0.1 s takes tokens for the next ones with
-them: as many as it used in this period and as the bucket regains in 0.1 s, and at most 1/64 of what
-the bucket has left. At the end of the period it returns the rest. So for this time a limit may
-refuse by 1/64 too early for each other process, or a burst exceed it by as much; over longer times
-it holds exactly. A bucket that has less left than 64 times what a request takes, and so each small
-one, is counted request by request.
+**Tokens.** A process that serves several requests of a caller within 0.1 s takes tokens for the
+next ones with them: as many as it used in this period and as the bucket regains in 0.1 s, and at
+most 1/64 of what the bucket has left. At the end of the period it returns the rest. So for this
+time a limit may refuse by 1/64 too early for each other process, or a burst exceed it by as much;
+over longer times it holds exactly. A bucket that has less left than 64 times what a request takes,
+and so each small one, is counted request by request.
 
-Slots and budgets are not taken in advance: the store decides on each request that needs one.
+**Slots.** A slot that was taken in this period, and whose request has ended, is kept for the next
+request: at most 1/64 of the slots that are left. At the end of the period those that are kept are
+released. The store counts them as held, so no limit is exceeded; for this time it may refuse by
+1/64 too early for each other process. Where fewer than 64 slots are left, each is released at once.
+Slots of a killed process expire, kept or not.
+
+Budgets are not taken in advance: the store decides on each request that needs one.
 """
 
 from __future__ import annotations
@@ -22,16 +28,17 @@ from gateway.limiting.store import Store
 
 _PERIOD_S = 0.1
 _SHARE = 64
-_TAKE, _ADJUST = Kind.TAKE, Kind.ADJUST
+_TAKE, _ADJUST, _LEASE, _RELEASE = Kind.TAKE, Kind.ADJUST, Kind.LEASE, Kind.RELEASE
 
 
-class _Advance:
+class _Tokens:
     """Tokens of one bucket that this process took in a period."""
 
-    __slots__ = ("_demand", "_depth_s", "full_at", "most", "unused", "used")
+    __slots__ = ("_depth_s", "demand", "full_at", "most", "unused", "used")
 
     def __init__(self, demand: Demand) -> None:
-        self._demand = demand
+        self.demand = demand
+        """First demand on the bucket."""
         self._depth_s = demand.size / demand.per_s
         self.used = 0.0
         """Tokens that requests used."""
@@ -44,51 +51,117 @@ class _Advance:
 
     def usable(self, now: float) -> float:
         """Return how many unused tokens would not overflow the bucket, had they stayed in it."""
-        return min(self.unused, max(0.0, self.full_at - now) * self._demand.per_s)
+        return min(self.unused, max(0.0, self.full_at - now) * self.demand.per_s)
 
     def covers(self, amount: float, now: float) -> bool:
         """Tell whether that many tokens are usable, or any if the amount is 0."""
-        flow = (self.full_at - now) * self._demand.per_s
+        flow = (self.full_at - now) * self.demand.per_s
         return 0.0 < self.unused >= amount and 0.0 < flow >= amount
 
     def missing(self, amount: float, now: float) -> float:
         """Return how much to take in advance now, with a request of this amount. Nothing if it
         would not do for another one like it: it would only be withheld from other processes.
         """
-        wanted = min(self.used + self._demand.per_s * _PERIOD_S, self.most)
+        wanted = min(self.used + self.demand.per_s * _PERIOD_S, self.most)
         return 0.0 if wanted < amount else max(0.0, wanted - self.usable(now))
 
-    def granted(self, amount: float, level: Level, now: float) -> None:
-        """Add what the store has granted, and its level after that."""
-        self.unused = self.usable(now) + amount
+    def granted(self, demand: Demand, advanced: float, level: Level, now: float) -> Level:
+        """Add what the store has granted, and its level after that, and use what was demanded.
+        Return the level.
+        """
+        self.unused = self.usable(now) + demand.amount + advanced
         self.full_at = now + level.wait_s
         self.most = level.remaining / _SHARE
+        return self.use(demand, now)
 
-    def use(self, amount: float, now: float) -> Level:
+    def use(self, demand: Demand, now: float) -> Level:
         """Use tokens. Return the level of the bucket with what is unused."""
+        amount, per_s = demand.amount, self.demand.per_s
         self.used += amount
         self.unused -= amount
-        per_s = self._demand.per_s
         wait_s = self.full_at - now - self.unused / per_s
         left_s = self._depth_s - wait_s
         return Level(int(left_s * per_s + EPSILON) if left_s > 0.0 else 0, wait_s)
 
-    def returned(self, now: float) -> Demand | None:
-        """Return the demand that gives back what is unused; None if nothing is. Nothing is taken in
+    def settled(self, demand: Demand) -> bool:
+        """Correct the advance instead of its bucket, within the bounds of the advance. Return False
+        if that is not possible.
+        """
+        unused = self.unused - demand.amount
+        if demand.kind is not _ADJUST or not 0.0 <= unused <= self.most:
+            return False
+        self.unused = unused
+        return True
+
+    def returned(self, now: float) -> Sequence[Demand]:
+        """Return the demand that gives back what is unused; none if nothing is. Nothing is taken in
         advance before the store admits another request.
         """
         amount, self.unused, self.most = self.usable(now), 0.0, 0.0
-        return self._demand.again(_ADJUST, -amount) if amount else None
+        return (self.demand.again(_ADJUST, -amount),) if amount else ()
+
+
+class _Slots:
+    """Slots of one key that this process took in a period."""
+
+    __slots__ = ("_kept", "_left", "_taken", "demand")
+
+    def __init__(self, demand: Demand) -> None:
+        self.demand = demand
+        """First demand for a slot."""
+        self._taken: set[str] = set()
+        """Holders of the slots. Older ones are not kept: they are renewed only while a request has
+        them.
+        """
+        self._kept: list[Demand] = []
+        """Releases of the slots that no request has at the moment."""
+        self._left = 0
+        """Slots that the store has left for all processes."""
+
+    def covers(self, amount: float, now: float) -> bool:
+        """Tell whether a slot is kept for a request."""
+        return bool(self._kept and amount)
+
+    def missing(self, amount: float, now: float) -> float:
+        """Return 0: no slot is taken that no request needs yet."""
+        return 0.0
+
+    def granted(self, demand: Demand, advanced: float, level: Level, now: float) -> Level:
+        """Note the slot that the store has granted. Return the level with those that are kept."""
+        self._taken.add(demand.holder)
+        self._left = level.remaining
+        return Level(level.remaining + len(self._kept), 0.0)
+
+    def use(self, demand: Demand, now: float) -> Level:
+        """Give a slot that is kept to a request: its demand gets the holder of the slot."""
+        demand.holder = self._kept.pop().holder
+        return Level(self._left + len(self._kept), 0.0)
+
+    def settled(self, demand: Demand) -> bool:
+        """Keep the slot of a request that has ended. Return False if it has to be released."""
+        if demand.kind is not _RELEASE or demand.holder not in self._taken:
+            return False
+        if (len(self._kept) + 1) * _SHARE > self._left:
+            self._left += 1
+            return False
+        self._kept.append(demand)
+        return True
+
+    def returned(self, now: float) -> Sequence[Demand]:
+        """Return the demands that release what is kept."""
+        kept, self._kept = self._kept, []
+        self._left += len(kept)
+        return kept
 
 
 class Advances:
-    """Limit store that takes tokens from another store in advance."""
+    """Limit store that takes tokens from another store in advance, and keeps slots."""
 
     def __init__(self, store: Store, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._now = now
-        self._advances: dict[str, _Advance] = {}
-        """Advances of this period, by the key of the bucket."""
+        self._advances: dict[str, _Tokens | _Slots] = {}
+        """Advances of this period, by the key of the limit."""
         self._end: asyncio.TimerHandle | None = None
         """End of the period; None before its first request."""
 
@@ -112,7 +185,7 @@ class Advances:
         return self._learned(demands, more, verdict)
 
     def post(self, demands: Sequence[Demand]) -> None:
-        others = [demand for demand in demands if not self._corrected(demand)]
+        others = [demand for demand in demands if not self._settled(demand)]
         if others:
             self._store.post(others)
 
@@ -124,16 +197,14 @@ class Advances:
 
     def _decide_alone(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         """Decide by what was taken in advance. Return None, with no effect, if it is too little."""
-        now, advances = self._now(), self._advances
-        found: list[_Advance] = []
+        now = self._now()
+        found: list[_Tokens | _Slots] = []
         for demand in demands:
-            advance = advances.get(demand.key)
+            advance = self._advance_on(demand)
             if advance is None or not advance.covers(demand.amount, now):
                 return None
             found.append(advance)
-        levels = [
-            advance.use(demand.amount, now) for advance, demand in zip(found, demands, strict=True)
-        ]
+        levels = [advance.use(demand, now) for advance, demand in zip(found, demands, strict=True)]
         return LimitVerdict(tuple(levels))
 
     def _more(self, demands: Sequence[Demand]) -> list[float] | None:
@@ -143,9 +214,12 @@ class Advances:
         now = self._now()
         more: list[float] = []
         for demand in demands:
-            if demand.kind is not _TAKE or not demand.amount or demand.size < _SHARE:
+            kind = demand.kind
+            if kind is not _TAKE and kind is not _LEASE:
                 return None
-            advance = self._advances.get(demand.key)
+            if not demand.amount or demand.size < _SHARE:
+                return None
+            advance = self._advance_on(demand)
             more.append(0.0 if advance is None else advance.missing(demand.amount, now))
         return more
 
@@ -160,46 +234,51 @@ class Advances:
             self._end = asyncio.get_running_loop().call_later(_PERIOD_S, self._end_period)
         levels: list[Level] = []
         for demand, advanced, level in zip(demands, more, verdict.levels, strict=True):
-            advance = self._advances.get(demand.key)
-            if advance is None:
-                advance = self._advances[demand.key] = _Advance(demand)
-            advance.granted(demand.amount + advanced, level, now)
-            levels.append(advance.use(demand.amount, now))
+            if demand.key not in self._advances:
+                made = _Tokens(demand) if demand.kind is _TAKE else _Slots(demand)
+                self._advances[demand.key] = made
+            advance = self._advance_on(demand)
+            if advance is not None:
+                level = advance.granted(demand, advanced, level, now)
+            levels.append(level)
         return LimitVerdict(tuple(levels))
 
     def _give_back(self, demands: Sequence[Demand], more: list[float] | None) -> bool:
-        """Return the advances on these buckets. Return True if a refusal may be due to them, or to
-        a try to take more.
+        """Return the advances on these limits. Return True if a refusal may be due to them, or to a
+        try to take more.
         """
         now = self._now()
         returned = [
-            demand
+            back
             for key in {demand.key for demand in demands}
             if (advance := self._advances.get(key)) is not None
-            and (demand := advance.returned(now)) is not None
+            for back in advance.returned(now)
         ]
         if returned:
             self._store.post(returned)
         return bool(returned) or (more is not None and any(more))
 
-    def _corrected(self, demand: Demand) -> bool:
-        """Correct an advance instead of its bucket, within the bounds of the advance."""
-        if demand.kind is not _ADJUST or (advance := self._advances.get(demand.key)) is None:
-            return False
-        unused = advance.unused - demand.amount
-        if not 0.0 <= unused <= advance.most:
-            return False
-        advance.unused = unused
-        return True
+    def _settled(self, demand: Demand) -> bool:
+        """Return True if an advance takes a correction or a slot, so that the store need not."""
+        advance = self._advance_on(demand)
+        return advance is not None and advance.settled(demand)
+
+    def _advance_on(self, demand: Demand) -> _Tokens | _Slots | None:
+        """Return the advance on the limit of a demand. None if there is none, or only one of
+        another size: callers of different tiers may share a key, and each has a limit of its own.
+        """
+        advance = self._advances.get(demand.key)
+        if advance is None:
+            return None
+        first = advance.demand
+        return advance if first.size == demand.size and first.per_s == demand.per_s else None
 
     def _end_period(self) -> None:
         """Return all that is unused."""
         self._end = None
         now, advances = self._now(), self._advances
         self._advances = {}
-        returned = [
-            demand for advance in advances.values() if (demand := advance.returned(now)) is not None
-        ]
+        returned = [back for advance in advances.values() for back in advance.returned(now)]
         if returned:
             self._store.post(returned)
 

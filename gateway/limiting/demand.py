@@ -1,7 +1,8 @@
 """Demands of a request on a limit, and the decision on them. Values only.
 
 Instances are treated as immutable: requests of one caller share demands. They are not frozen,
-because creating a frozen instance takes three times as long, and requests create several.
+because creating a frozen instance takes three times as long, and requests create several. One thing
+changes: a demand for a slot gets the holder of the slot, where the store gives it a kept one.
 """
 
 from __future__ import annotations
