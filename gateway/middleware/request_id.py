@@ -48,8 +48,7 @@ def new_request_id() -> str:
     time because each read is a system call.
     """
     if not _ready:
-        digits = os.urandom(16 * _AT_ONCE).hex()
-        _ready.extend([digits[at : at + 32] for at in range(0, 32 * _AT_ONCE, 32)])
+        _ready.extend(os.urandom(16 * _AT_ONCE).hex(" ", 16).split())
     return _ready.pop()
 
 
