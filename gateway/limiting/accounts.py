@@ -18,10 +18,10 @@ class Account:
     """Rules that apply to one caller, with their keys and amounts."""
 
     __slots__ = (
-        "_fields",
         "_fixed",
         "_parts",
         "amounts",
+        "fields",
         "has_lasting_keys",
         "holds_slots",
         "is_metered",
@@ -33,7 +33,8 @@ class Account:
         "warned",
     )
 
-    def __init__(self, rules: Sequence[Rule], caller: Caller) -> None:
+    def __init__(self, rules: Sequence[Rule], caller: Caller, *, show: bool = False) -> None:
+        """`show`: tell the caller what remains."""
         self.principal = caller.principal
         """Principal of the caller. The reference keeps its `id` from being given to another."""
         self.rules = tuple(rules)
@@ -50,7 +51,8 @@ class Account:
             place for place, rule in enumerate(self.rules) if rule.warn_at is not None
         )
         """Places of the rules that have a soft limit."""
-        self._fields: HeaderFields | None = None
+        self.fields = HeaderFields(self.rules, self.amounts) if show else None
+        """Header fields that tell the caller what remains; None if it is not told."""
         self._parts = tuple(
             (rule, rule.key_of(caller), amount, rule.fixed_demand(caller))
             for rule, amount in zip(self.rules, self.amounts, strict=True)
@@ -69,13 +71,6 @@ class Account:
             for rule, key, amount, fixed in self._parts
         ]
 
-    @property
-    def fields(self) -> HeaderFields:
-        """Header fields that tell the caller what remains."""
-        if self._fields is None:
-            self._fields = HeaderFields(self.rules, self.amounts)
-        return self._fields
-
 
 class Accounts:
     """Accounts of one route by the facts that keys and amounts are made from: a `Caller`."""
@@ -86,16 +81,19 @@ class Accounts:
         named: Mapping[str, Sequence[Rule]],
         applies: Callable[[Rule], bool] = lambda rule: True,
         own: OwnRules | None = None,
+        *,
+        show: bool = False,
     ) -> None:
         """`rules` are those of the route. `named` are the rules of every limit in the
         configuration, since a principal may have limits of its own. Of all these, an account has
         those that `applies` returns True for. `own` makes the rules of allowances that principals
-        have; None: they have none.
+        have; None: they have none. `show`: tell callers what remains.
         """
         self._rules = tuple(rules)
         self._named = named
         self._applies = applies
         self._own = own
+        self._show = show
         self._known: dict[tuple[int, str, str | None, str | None], Account] = {}
 
     def __len__(self) -> int:
@@ -114,7 +112,7 @@ class Accounts:
             # drop all of them would make all requests of the next moments dear.
             del self._known[next(iter(self._known))]
         rules = [rule for rule in self._rules_of(caller) if self._applies(rule)]
-        account = self._known[facts] = Account(rules, caller)
+        account = self._known[facts] = Account(rules, caller, show=self._show)
         return account
 
     def _rules_of(self, caller: Caller) -> Sequence[Rule]:

@@ -109,14 +109,13 @@ class RequestLimits:
         """
         self._asks_usage = asks_usage
         self._most = most
-        self._all = Accounts(rules, named, own=own)
-        self._of_head = Accounts(rules, named, lambda rule: not rule.needs_model, own)
-        self._of_body = Accounts(rules, named, lambda rule: rule.needs_model, own)
+        self._all = Accounts(rules, named, own=own, show=show)
+        self._of_head = Accounts(rules, named, lambda rule: not rule.needs_model, own, show=show)
+        self._of_body = Accounts(rules, named, lambda rule: rule.needs_model, own, show=show)
         self._soft = soft
         self._store = store
         self._leases = leases
         self._limit_activity = limit_activity
-        self._show = show
 
     def on_request(self, request: Request) -> Awaitable[None] | None:
         """Check the limits. Raise RateLimited or LimitsUnavailable."""
@@ -265,8 +264,7 @@ class RequestLimits:
     ) -> None:
         """Record the verdict, and hold the slots. Raise RateLimited."""
         rules, before = account.rules, exchange.decided
-        fields = account.fields if self._show else None
-        exchange.decided = Decision(rules, demands, verdict, fields, account.settles)
+        exchange.decided = Decision(rules, demands, verdict, account.fields, account.settles)
         if before is not None:
             if verdict.refused is not None:
                 before = self._give_back(before)
