@@ -34,6 +34,7 @@ class _Caller:
     """Principal of a known head. It may use the route."""
 
     policy: Authenticate
+    provider: JwtProvider
     principal: Principal
     epoch: object
 
@@ -87,12 +88,8 @@ class Authenticate:
         exchange, known = request.exchange, request.known
         if known is not None and type(caller := known.caller) is _Caller and caller.policy is self:
             # The head has the same credential as before.
-            provider, principal = self._recalls, caller.principal
-            if (
-                provider is not None
-                and provider.recall(principal, caller.epoch)
-                and exchange.delegated is None
-            ):
+            principal = caller.principal
+            if caller.provider.recall(principal, caller.epoch) and exchange.delegated is None:
                 if exchange.trace is not None and exchange.trace.sampled:
                     exchange.trace.passed("auth")
                 exchange.principal = principal
@@ -136,12 +133,9 @@ class Authenticate:
         if exchange.trace is not None and exchange.trace.sampled:
             exchange.trace.passed("auth")
         self._admit(exchange, principal)
-        if (
-            self._recalls is not None
-            and request.known is not None
-            and principal.provider == self._recalls.name
-        ):
-            request.known.caller = _Caller(self, principal, self._recalls.epoch)
+        provider, known = self._recalls, request.known
+        if provider is not None and known is not None and principal.provider == provider.name:
+            known.caller = _Caller(self, provider, principal, provider.epoch)
         return None
 
     async def _wait(self, exchange: Exchange, verification: Awaitable[Principal]) -> None:
