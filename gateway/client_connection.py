@@ -76,6 +76,10 @@ class ClientConnection(Protocol):
     transport: asyncio.Transport | None
     """Transport of the connection; None once the client has left."""
     make_writer: MakeWriter
+    pending: Cancellable | None
+    """Answer to the request in flight that will be sent by a call, without a task. It is cancelled
+    if the client leaves.
+    """
     secure: bool
     """True if the client's connection to this process is encrypted."""
     certificate: PeerCertificate | None
@@ -89,9 +93,6 @@ class ClientConnection(Protocol):
 
     def sent(self, response: web.StreamResponse) -> None:
         """Note that the response to the request in flight is complete."""
-
-    def wait(self, pending: Cancellable) -> None:
-        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
 
     def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine for the request in flight. It is cancelled if the client leaves."""

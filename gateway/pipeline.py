@@ -188,7 +188,7 @@ class Pipeline:
             return
         if isinstance(result, Pending):
             result.then = self._arrived_later
-            request.client.wait(result)
+            request.client.pending = result
         elif isinstance(result, web.StreamResponse):
             self._answer(request, result)
         else:

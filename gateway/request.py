@@ -30,7 +30,6 @@ class Request:
         "headers",
         "known",
         "message",
-        "method",
         "received",
     )
 
@@ -48,7 +47,6 @@ class Request:
         """
         self.message = message
         """Parsed head."""
-        self.method = exchange.method
         self.headers: CIMultiDictProxy[str] = message.headers
         """Header fields. Take Content-Length from `content_length`."""
         self.content = content
@@ -74,6 +72,11 @@ class Request:
             """True if the head announces a body."""
             length = message.headers.get(CONTENT_LENGTH)
             self.content_length = None if length is None else int(length)
+
+    @property
+    def method(self) -> str:
+        """Method of the request."""
+        return self.exchange.method
 
     @property
     def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:

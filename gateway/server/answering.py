@@ -56,12 +56,12 @@ class AnsweringConnection(ClosingConnection):
     __slots__ = (
         "_ending",
         "_expiry",
-        "_pending",
         "_request",
         "_response",
         "_served_body",
         "_takes_turn",
         "_tasks",
+        "pending",
     )
 
     _listener: AnsweringRules
@@ -77,8 +77,7 @@ class AnsweringConnection(ClosingConnection):
         """
         self._response: web.StreamResponse | None = None
         """Response that is being sent."""
-        self._pending: Cancellable | None = None
-        """Answer that will be delivered by a call, without a task."""
+        self.pending: Cancellable | None = None
         self._tasks: dict[asyncio.Task[None], Request] | None = None
         """Tasks, each with its request; None before the first one."""
         self._takes_turn = False
@@ -164,16 +163,12 @@ class AnsweringConnection(ClosingConnection):
             else:
                 self._fail(request, error)
 
-    def wait(self, pending: Cancellable) -> None:
-        """Wait for an answer that will be sent. It is cancelled if the client leaves."""
-        self._pending = pending
-
     def send(self, response: web.StreamResponse) -> None:
         """Send the response to the request in flight."""
         request = self._request
         if request is None:
             return  # it was cut off
-        self._pending = None
+        self.pending = None
         self._response = response
         exchange = request.exchange
         try:
@@ -344,8 +339,8 @@ class AnsweringConnection(ClosingConnection):
 
     def _give_up(self, request: Request, reason: EndReason) -> None:
         """Stop all work for a request, and end its exchange."""
-        if self._pending is not None:
-            self._pending.cancel()
+        if self.pending is not None:
+            self.pending.cancel()
         if isinstance(self._response, ClientResponse):
             self._response.left()
         self._leave(request, reason)
@@ -355,7 +350,7 @@ class AnsweringConnection(ClosingConnection):
         """End the client's side of the exchange."""
         if self._expiry is not None:
             self._stop_expiry()
-        self._request = self._response = self._pending = self.exchange = None
+        self._request = self._response = self.pending = self.exchange = None
         exchange = request.exchange
         exchange.leave(reason)
         if exchange.detachment is not None and exchange.detached_owner is not None:
