@@ -199,13 +199,15 @@ class Advances:
         """Decide by what was taken in advance. Return None, with no effect, if it is too little."""
         now = self._now()
         found: list[_Tokens | _Slots] = []
+        only_tokens = True
         for demand in demands:
             advance = self._advance_on(demand)
             if advance is None or not advance.covers(demand.amount, now):
                 return None
             found.append(advance)
+            only_tokens = only_tokens and demand.kind is _TAKE
         levels = [advance.use(demand, now) for advance, demand in zip(found, demands, strict=True)]
-        return LimitVerdict(tuple(levels))
+        return LimitVerdict(tuple(levels), None, only_tokens)
 
     def _more(self, demands: Sequence[Demand]) -> list[float] | None:
         """Return how much to take in advance with each of these demands. None: they have no part in

@@ -88,6 +88,10 @@ class LimitVerdict:
     levels: tuple[Level, ...]
     refused: int | None = None
     """Index of the refused demand; of several, the one with the longest wait."""
+    in_advance: bool = False
+    """True if the request takes only tokens that this process has taken before. Then the levels
+    tell nothing that the store's last decision did not tell.
+    """
 
     @property
     def admitted(self) -> bool:

@@ -93,7 +93,7 @@ class GuardedStore:
             return self._local.decide_now(demands)
         if self.state is Breaker.CLOSED:
             verdict = self._store.decide_now(demands)
-            if verdict is not None:
+            if verdict is not None and not verdict.in_advance:
                 self._local.learn(demands, verdict)
             return verdict
         if self._is_passable():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import LimitsUnavailable
+from gateway.limiting.advances import Advances
 from gateway.limiting.demand import Counted, Demand, Kind, LimitVerdict
 from gateway.limiting.guard import Breaker, GuardedStore, OnStoreError
 from gateway.store.records import StoreUnavailable
@@ -188,6 +189,31 @@ async def test_an_outage_counts_the_slots_of_running_requests(setting: Setting) 
     assert not (await setting.guarded.decide([other], [LOCAL])).admitted
     setting.guarded.post([lease.again(Kind.RELEASE)])
     assert (await setting.guarded.decide([other], [LOCAL])).admitted
+
+
+async def test_an_outage_counts_a_slot_that_was_kept_for_the_next_request(setting: Setting) -> None:
+    advances = Advances(setting.store.memory)
+    guarded = GuardedStore(advances, local=setting.local)
+    first, second = (
+        Demand(Kind.LEASE, "c", 1.0, 200.0, ttl_s=60.0, holder=each) for each in ("first", "second")
+    )
+    guarded.decide_now([first], [LOCAL])
+    guarded.post([first.again(Kind.RELEASE)])
+    guarded.decide_now([second], [LOCAL])
+    assert second.holder == "first"
+    level = setting.local.decide_now([Demand(Kind.LEASE, "c", 0.0, 200.0)]).levels[0]
+    assert level.remaining == 199
+    await guarded.close()
+
+
+async def test_an_outage_begins_with_tokens_that_were_taken_in_advance(setting: Setting) -> None:
+    guarded = GuardedStore(Advances(setting.store.memory), local=setting.local)
+    demand = Demand(Kind.TAKE, "k", 1.0, 640.0, 0.001)
+    for _ in range(100):
+        guarded.decide_now([demand], [LOCAL])
+    level = setting.local.decide_now([demand.again(Kind.TAKE, 0.0)]).levels[0]
+    assert level.remaining == pytest.approx(540, abs=10)
+    await guarded.close()
 
 
 async def test_what_was_taken_without_the_store_is_no_credit_in_it(setting: Setting) -> None:
