@@ -58,6 +58,9 @@ class Account:
             for rule, amount in zip(self.rules, self.amounts, strict=True)
         )
         """Each rule with its key, its amount, and its demand if all requests have the same."""
+        fixed = [demand for _, _, _, demand in self._parts if demand is not None]
+        self._fixed = fixed if len(fixed) == len(self._parts) else None
+        """Demands of a request, if all requests have the same."""
         self.holds_slots = any(rule.unit is Unit.CONCURRENCY for rule in rules)
         self.settles = any(rule.unit is not Unit.REQUESTS for rule in rules)
         """True if there is something to correct or to release when a request ends."""
@@ -66,6 +69,8 @@ class Account:
         """Return the demands of a request, one for each rule, in a list of its own. `asked` is the
         usage that it may reach.
         """
+        if self._fixed is not None:
+            return self._fixed.copy()
         return [
             fixed or rule.demand_on(key, amount, request, asked)
             for rule, key, amount, fixed in self._parts
