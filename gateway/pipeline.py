@@ -57,7 +57,7 @@ class Errors(Protocol):
     def response(self, error: Exception, request: Request) -> web.StreamResponse:
         """Return the response for an error."""
 
-    def committed(self, request: Request, response: web.StreamResponse) -> Result:
+    def committed(self, request: Request, response: web.StreamResponse) -> Finished:
         """Return the response to send for a request whose stream may have been opened early."""
 
 
@@ -234,7 +234,7 @@ class Pipeline:
     def _answer(self, request: Request, response: web.StreamResponse) -> None:
         if request.exchange.early is not None:
             committed = self._errors.committed(request, response)
-            if not isinstance(committed, web.StreamResponse):
+            if type(committed) is CoroutineType:
                 request.client.work(self._send_later(request, committed))
                 return
             response = committed

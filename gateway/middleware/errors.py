@@ -11,7 +11,7 @@ from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
 from gateway.exchange import EarlyStream, Exchange
 from gateway.outcome import Commit
-from gateway.pipeline import Result
+from gateway.pipeline import Finished
 from gateway.proxy import in_stream
 from gateway.request import Request
 
@@ -44,7 +44,7 @@ class ErrorMapping:
         self._logger.error("unhandled", request_id=exchange.request_id, exc_info=error)
         return self._response(GatewayError(), exchange)
 
-    def committed(self, request: Request, response: web.StreamResponse) -> Result:
+    def committed(self, request: Request, response: web.StreamResponse) -> Finished:
         """Return the response to send for a request whose stream may have been opened early."""
         exchange = request.exchange
         early = exchange.early
@@ -55,7 +55,7 @@ class ErrorMapping:
         if in_stream.joins(response):
             early.close()
             return response
-        return self._joined(response, exchange, early)
+        return self._joined(response, exchange, early)  # type: ignore[return-value]
 
     async def _joined(
         self, response: web.StreamResponse, exchange: Exchange, early: EarlyStream
