@@ -65,7 +65,7 @@ class KnownHead:
         self._before, self._after = before, after
         self._length_at = len(before)
         """Where the digits of Content-Length begin."""
-        self._length_end = len(before) + _MOST_DIGITS + 1
+        self._length_end = len(before) + _MOST_DIGITS
         """Where they have ended."""
         self.lines: dict[object, bytes] = {}
         """Header lines for upstreams, by whatever else they depend on; see `keep_lines`."""
@@ -102,12 +102,12 @@ class KnownHead:
         at, after = self._length_at, self._after
         if not after:
             return at if at == len(data) else 0
-        end = data.find(b"\r", at, self._length_end)
-        digits = data[at:end]
+        digits = data[at : self._length_end].partition(b"\r")[0]
+        at += len(digits)
         # isdigit of bytes knows ASCII digits only.
-        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
+        if not digits.isdigit() or not data.startswith(after, at):
             return None
-        at = end + len(after)
+        at += len(after)
         return at if len(data) - at == int(digits) else 0
 
     def keep_lines(self, key: object, lines: bytes) -> None:
