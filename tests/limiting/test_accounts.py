@@ -109,3 +109,12 @@ def test_the_number_of_accounts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     }
     assert len(keys) == 25
     assert len(accounts) <= 10
+
+
+def test_requests_share_demands_but_not_the_list_of_them() -> None:
+    account = Accounts([rule()], {}).of(caller(ANN))
+    first, second = (account.demands(caller(ANN), ASKED) for _ in range(2))
+    assert first == second
+    assert first[0] is second[0]
+    first.clear()  # a store that is not available replaces them
+    assert account.demands(caller(ANN), ASKED) == second
