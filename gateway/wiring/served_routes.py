@@ -185,6 +185,13 @@ class ServedRoutes:
         """Log which models an upstream lists anew, and which it lists no more."""
         for name, now in found.by_upstream.items():
             before = self.merged.by_upstream.get(name, UpstreamModels())
+            if now.cut and now.cut != before.cut:
+                self._logger.warning(
+                    "models",
+                    upstream=name,
+                    reason=f"its list has {now.cut} models too many, which are not served: "
+                    "raise `discover_models.most`, or choose models with `only` and `hide`",
+                )
             if now.served == before.served:
                 continue
             added = sorted(set(now.served) - set(before.served))

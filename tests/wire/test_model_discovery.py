@@ -272,7 +272,9 @@ async def test_a_long_list_is_cut_at_the_configured_number(start_gateway: StartG
         found = gateway.server.runtime.served.merged.by_upstream["vllm"]
 
         assert await names(gateway) == [f"m{number}" for number in range(10)]
+        line = await gateway.wait_for_log(lambda one: "4990 models too many" in str(one))
     assert found.cut == 4_990
+    assert (line["level"], line["upstream"]) == ("warning", "vllm")
 
 
 async def test_the_most_specific_settings_apply_to_a_discovered_model(
