@@ -23,9 +23,9 @@ from gateway.dialects.usage import ReportedUsage
 from gateway.dialects.usage_chunk import UsageFilter
 from gateway.dialects.usage_scan import UsageScanner
 from gateway.dialects.usage_tap import UsageTap
+from gateway.http.decoding import decoder
 from gateway.json_body import read
 from gateway.proxy.compression import encoded, encoder
-from gateway.request_body.decoding import decoder
 from gateway.request_body.multipart import find_model_field
 from gateway.sse import EventSplitter
 from gateway.websocket.frames import FrameReader, frame

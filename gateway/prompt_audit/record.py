@@ -20,11 +20,11 @@ import orjson
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
+from gateway.http.decoding import decoder
 from gateway.outcome import EndReason
 from gateway.prompt_audit.answer_forms import AnswerForms, assembled, of_document
 from gateway.prompt_audit.redaction import RecordRedaction
 from gateway.prompt_audit.shorten import MARGIN_BYTES, cut, shortened
-from gateway.request_body.decoding import decoder
 from gateway.telemetry.captured_prompt import CapturedPrompt
 from gateway.usage import Usage
 

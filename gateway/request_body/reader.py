@@ -22,11 +22,11 @@ from gateway.errors import (
     RequestTimeout,
 )
 from gateway.exchange import Exchange
+from gateway.http.decoding import decoder
 from gateway.json_body import JsonBody
 from gateway.load.offload import Offload
 from gateway.load.overload import BodyBudget, HeldBody
 from gateway.request import Request
-from gateway.request_body.decoding import decoder
 
 SMALL_BYTES = 32 * 1024
 """A body of this size may come in one piece: aiohttp does not pause a connection for so little."""

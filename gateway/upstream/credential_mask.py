@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from urllib.parse import quote
 
 from gateway.errors import GatewayError, UpstreamInvalidResponse
+from gateway.http.decoding import decoder
 from gateway.upstream.head import ResponseHead
 from gateway.upstream.response import BodySink, ResponseSource, UpstreamResponse
 
@@ -27,7 +27,8 @@ _SHOWN_BYTES = 2
 """Minimum size of the beginning, and of the end, of an abbreviated credential."""
 _HELD_BYTES = 64 * 1024
 """Bytes of a body that are collected before they are searched."""
-_DECODED_BYTES = 1024 * 1024
+_SEARCHED_BYTES = 1024 * 1024
+"""Maximum size of a compressed body, before and after it is decoded, that is searched."""
 _OMISSION = re.compile(rb"[*.]{3,}+|(?:\xe2\x80\xa6)++|\\u2026")
 _LAST_WORD, _FIRST_WORD = re.compile(rb"[A-Za-z0-9_-]++\Z"), re.compile(rb"[A-Za-z0-9_-]++")
 _LONGEST_WORD_BYTES = 64
@@ -87,16 +88,21 @@ class CredentialMask:
 class MaskedResponse(UpstreamResponse):
     """Error response without the gateway's credential. Its body is passed on once it is complete,
     or in pieces if it is long.
+
+    A compressed body is searched, and passes unchanged. It is broken off if a credential is in it,
+    if it is too long to be searched, or if it cannot be decoded.
     """
 
-    __slots__ = ("_coding", "_held", "_mask", "_receive")
+    __slots__ = ("_codings", "_held", "_is_too_long", "_mask", "_receive")
 
     def __init__(self, head: ResponseHead, source: ResponseSource, mask: CredentialMask) -> None:
-        codings = [value for name, value in head.fields if name.lower() == b"content-encoding"]
+        named = [value for name, value in head.fields if name.lower() == b"content-encoding"]
         super().__init__(mask.head(head), source)
         self._mask = mask
-        self._coding = b",".join(codings).strip().lower()
+        codings = [one.strip().lower() for one in b",".join(named).decode("latin-1").split(",")]
+        self._codings = [coding for coding in codings if coding not in ("", "identity")]
         self._held = b""
+        self._is_too_long = False
         self._receive: Callable[[bytes], None] | None = None
 
     def attach(self, sink: BodySink) -> None:
@@ -111,19 +117,30 @@ class MaskedResponse(UpstreamResponse):
 
     def feed(self, data: bytes) -> None:
         self._held += data
-        if len(self._held) > _HELD_BYTES and not self._coding:
+        if self._codings:
+            if len(self._held) > _SEARCHED_BYTES:
+                self._held, self._is_too_long = b"", True
+        elif len(self._held) > _HELD_BYTES:
             masked = self._mask(self._held)
             self._held = masked[-LONGEST_BYTES:]
             self._pass(masked[:-LONGEST_BYTES])
 
     def finish(self, error: GatewayError | None) -> None:
         held, self._held = self._held, b""
-        if held and self._coding and self._mask(plain := _decoded(held, self._coding)) != plain:
+        if not self._codings:
+            if held:
+                self._pass(self._mask(held))
+        elif self._is_too_long or not self._is_clean(held):
             # Its length is announced, and another body would not have it.
-            error = error or UpstreamInvalidResponse("a compressed error with a credential")
+            error = error or UpstreamInvalidResponse("compressed error may hold a credential")
         elif held:
-            self._pass(held if self._coding else self._mask(held))
+            self._pass(held)
         super().finish(error)
+
+    def _is_clean(self, data: bytes) -> bool:
+        """Tell whether a compressed body holds no credential. False if it cannot be decoded."""
+        plain = _decoded(data, self._codings)
+        return plain is not None and self._mask(plain) == plain
 
     def _pass(self, data: bytes) -> None:
         if self._receive is not None:
@@ -169,11 +186,21 @@ def _asterisks(found: re.Match[bytes]) -> bytes:
     return b"*" * len(found[0])
 
 
-def _decoded(data: bytes, coding: bytes) -> bytes:
-    """Return the beginning of a decoded body; no bytes for a coding that is not known here."""
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        return b""
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, _DECODED_BYTES)
-    except zlib.error:
-        return b""
+def _decoded(data: bytes, codings: Sequence[str]) -> bytes | None:
+    """Return a body without its codings, which were applied in this order. Return None if it is too
+    long, or not in these codings.
+    """
+    for coding in reversed(codings):
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            coded = decoder(coding)
+            for piece in () if coded is None else coded.feed(data):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _SEARCHED_BYTES:
+                    return None
+        except GatewayError:
+            return None
+        data = b"".join(pieces)
+    return data

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import base64
 import gzip
+import random
+import sys
+import zlib
+from collections.abc import Callable
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +17,11 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.upstream.credential_mask import CredentialMask, MaskedResponse
 from gateway.upstream.head import RawHeader, ResponseHead
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 KEY = "sk-Live_0123456789/abc+DEF="
 BASIC = base64.b64encode(b"robot:correct horse").decode()
@@ -126,13 +136,60 @@ def test_a_body_that_nobody_reads_yet_is_masked() -> None:
     assert masked.complete
 
 
-@pytest.mark.parametrize(("text", "passes"), [(KEY, False), ("nothing", True)])
-def test_a_compressed_body_with_a_credential_is_broken_off(text: str, passes: bool) -> None:
-    data = gzip.compress(text.encode())
-    masked, read = response((b"Content-Encoding", b"gzip")), Read()
+def twice(data: bytes) -> bytes:
+    return brotli.compress(gzip.compress(data))  # type: ignore[no-any-return]
+
+
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstd.compress,
+    "gzip, BR": twice,
+}
+
+
+def passed(coding: str, data: bytes, error: GatewayError | None = None) -> tuple[bytes, bool]:
+    """What passes of a body in this coding, and whether it ends as it should."""
+    masked, read = response((b"Content-Encoding", coding.encode())), Read()
     masked.attach(read)
     masked.feed(data[:7])
     masked.feed(data[7:])
-    masked.finish(None)
-    assert read.data == (data if passes else b"")
-    assert (read.ended == [None]) == passes
+    masked.finish(error)
+    return read.data, read.ended == [error]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_body_with_a_credential_is_broken_off(coding: str) -> None:
+    compress = CODINGS[coding]
+    assert passed(coding, compress(f"Incorrect API key: {KEY}".encode())) == (b"", False)
+    clean = compress(b"No such model")
+    assert passed(coding, clean) == (clean, True)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_body_that_is_cut_off_is_searched(coding: str) -> None:
+    noise = random.Random(1).randbytes(3000)
+    cut = CODINGS[coding](KEY.encode() + noise)[:-9]
+    lost = GatewayError()
+    assert passed(coding, cut, lost) in ((b"", True), (cut, True))
+    if coding in ("gzip", "deflate"):
+        assert passed(coding, cut, lost) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("coding", "data"),
+    [
+        ("gzip", b"not compressed"),
+        ("compress", b"a coding that is not known"),
+        ("gzip", gzip.compress(bytes(8 * 1024**2))),
+        ("zstd", zstd.compress(random.Random(1).randbytes(1024**2 + 1))),
+    ],
+    ids=["malformed", "unknown", "long when decoded", "long"],
+)
+def test_a_body_that_cannot_be_searched_is_broken_off(coding: str, data: bytes) -> None:
+    assert passed(coding, data) == (b"", False)
+
+
+def test_the_coding_identity_is_none() -> None:
+    assert passed("identity", KEY.encode()) == (b"*" * len(KEY), True)

@@ -1,6 +1,4 @@
-"""Content codings of request bodies (RFC 9110 section 8.4), decoded where a route reads the
-body.
-"""
+"""Content codings of bodies (RFC 9110 section 8.4), decoded where the gateway reads a body."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RequestError, UnsupportedCoding
-from gateway.request_body.decoding import decoder
+from gateway.http.decoding import decoder
 from tests.support.growth import LINEAR_AT_MOST, growth
 
 
