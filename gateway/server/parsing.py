@@ -25,8 +25,11 @@ from gateway.errors import GatewayError, HeadersTooLarge
 from gateway.known_head import KnownHead, KnownHeads, PeerAddress
 from gateway.load.backlog import Backlog
 from gateway.load.pacing import FREE_BYTES, LINES_A_TURN, turn_end
+from gateway.load.turn_writes import TurnWrites
 from gateway.server.refusals import refusal_for
 
+_LARGE_BYTES = 16 * 1024
+"""Size of a piece above which what others write does not wait for many of them."""
 _BLANK_LINE = b"\r\n\r\n"
 _QUEUED = 32
 """Requests that may wait behind the one being served; the connection is not read beyond that."""
@@ -59,6 +62,7 @@ class ParsingRules(Protocol):
     head_caps: HeadCaps
     known_heads: KnownHeads
     backlog: Backlog
+    writes: TurnWrites
 
 
 class RequestReader(HttpProtocol):
@@ -313,6 +317,8 @@ class RequestReader(HttpProtocol):
         """Parse a piece of one request, or of its body if `in_body`. With an empty piece, the
         parser continues where it paused.
         """
+        if len(piece) > _LARGE_BYTES:
+            self._listener.writes.passes(len(piece))
         try:
             requests, self.upgraded, tail = self.feed(piece)
         except HttpProcessingError as exc:

@@ -39,8 +39,9 @@ class SendTimeout:
         self._timer = self._loop.call_later(timeout_s / _LOOKS, self._look, timeout_s)
 
     def _look(self, timeout_s: float) -> None:
-        self._timer = None
+        # The size sends what waits, and may so have the connection call `begin`: `_timer` is set.
         buffered = self._tcp.get_write_buffer_size()
+        self._timer = None
         if not buffered:
             return
         self._looks = self._looks + 1 if buffered >= self._buffered else 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.load.turn_writes import MOST_WAITING, TurnTransport, TurnWrites
+from gateway.load.turn_writes import MOST_BYTES, MOST_WAITING, TurnTransport, TurnWrites
 
 
 class Kernel(asyncio.Transport):
@@ -154,6 +154,40 @@ async def test_a_write_that_fails_leaves_those_of_other_connections() -> None:
     loop.set_exception_handler(None)
     assert calls == [(1, b"y")]
     assert told == ["a write failed"]
+
+
+async def test_a_small_write_does_not_wait_for_many_large_ones() -> None:
+    calls: list[tuple[int, object]] = []
+    writes = TurnWrites()
+    TurnTransport(Kernel(calls), writes).write(b"event")
+    large = TurnTransport(Kernel(calls, 1), writes)
+    for _ in range(8):
+        large.write(b"L" * 40_000)
+    for _ in range(8):
+        large.writelines([b"9c40\r\n", b"L" * 40_000])
+    assert (0, b"event") in calls[:8]
+
+
+async def test_a_small_write_does_not_wait_for_many_large_reads() -> None:
+    calls: list[tuple[int, object]] = []
+    writes = TurnWrites()
+    TurnTransport(Kernel(calls), writes).write(b"event")
+    writes.passes(20_000)
+    assert calls == []
+    writes.passes(MOST_BYTES)
+    assert calls == [(0, b"event")]
+
+
+async def test_a_buffer_that_its_owner_reuses_is_sent_as_it_was() -> None:
+    calls: list[tuple[int, object]] = []
+    transport = TurnTransport(Kernel(calls), TurnWrites())
+    transport.write(b"first,")
+    buffer = bytearray(b"second")
+    transport.write(buffer)
+    transport.write(memoryview(buffer))
+    buffer[:] = b"******"
+    await turn()
+    assert b"".join(bytes(data) for _, data in calls) == b"first,secondsecond"  # type: ignore[call-overload]
 
 
 @contextlib.asynccontextmanager
