@@ -30,6 +30,7 @@ from tests.support.upstream import (
     raw_reply,
     stepped_stream,
 )
+from tests.support.waiting import SLACK_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -419,8 +420,9 @@ async def test_a_busy_server_is_asked_again_when_it_says(read: Read) -> None:
         reader = await read(server.url, "/feed", script=BESIDE, follow=True)
         assert await reader.outcome() == {"name": None}
         waits = [later - sooner for sooner, later in itertools.pairwise(times)]
-        assert 0.99 <= waits[0] < 2
-        assert all(0.29 <= wait < 0.9 for wait in waits[1:])
+        assert 0.99 <= waits[0] < 1.0 + SLACK_S
+        # The shorter one: a busy machine may lengthen the other.
+        assert 0.29 <= min(waits[1:]) < 0.9
         assert [one.value("x-asked") for one in server.requests] == [b"1", b"2", b"3", b"4"]
 
 

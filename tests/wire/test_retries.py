@@ -434,7 +434,7 @@ async def test_a_short_pause_is_waited_for_where_nobody_else_can_be_asked(
         assert (response.status, response.json()) == (200, {"ok": 1})
         assert counts(upstream, drained) == [2, 0]
     report("retry", f"Retry-After of 1 s waited for, others: {other}, s", took_s)
-    assert 1.0 <= took_s < 1.0 + SLACK_S
+    assert 0.99 <= took_s < 1.0 + SLACK_S
 
 
 async def test_a_long_pause_is_passed_on(start_gateway: StartGateway) -> None:
@@ -523,7 +523,7 @@ async def test_the_deadline_ends_the_attempts(start_gateway: StartGateway) -> No
         assert counts(first, second) == [1, 1]
         for upstream in (first, second):
             await upstream.connections[0].wait_client_gone()
-    assert 1.5 <= took_s < 1.5 + SLACK_S
+    assert 1.49 <= took_s < 1.5 + SLACK_S
 
 
 async def test_nothing_more_is_sent_for_a_client_that_leaves_between_attempts(

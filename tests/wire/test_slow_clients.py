@@ -76,7 +76,7 @@ async def test_s1_a_header_that_stops_is_408_on_a_kept_alive_connection_too(
         await client.send(b"GET /v1/x HTTP/1.1\r\nHost: gate")
         response = await client.read_response()
         assert_error(response, 408)
-        assert 0.25 <= now() - started <= 0.8
+        assert 0.25 <= now() - started < 0.3 + SLACK_S
         await client.read_to_end()
 
 
@@ -430,7 +430,7 @@ async def test_s4_a_finished_response_that_nobody_takes_is_cut_too(
             await open_and_stall(client)
             started = now()
             await gateway.wait_for_log(lambda line: line["event"] == "request")
-            assert now() - started <= 2.0
+            assert now() - started < 1.0 + SLACK_S
         assert gateway.server.state.overload.requests == 0
 
 
