@@ -31,7 +31,7 @@ _SHARE = 64
 _TAKE, _ADJUST, _LEASE, _RELEASE = Kind.TAKE, Kind.ADJUST, Kind.LEASE, Kind.RELEASE
 
 
-class _Tokens:
+class _TokenAdvance:
     """Tokens of one bucket that this process took in a period."""
 
     __slots__ = ("_depth_s", "demand", "full_at", "most", "unused", "used")
@@ -101,7 +101,7 @@ class _Tokens:
         return (self.demand.again(_ADJUST, -amount),) if amount else ()
 
 
-class _Slots:
+class _SlotAdvance:
     """Slots of one key that this process took in a period."""
 
     __slots__ = ("_kept", "_left", "_taken", "demand")
@@ -160,7 +160,7 @@ class Advances:
     def __init__(self, store: Store, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._now = now
-        self._advances: dict[str, _Tokens | _Slots] = {}
+        self._advances: dict[str, _TokenAdvance | _SlotAdvance] = {}
         """Advances of this period, by the key of the limit."""
         self._end: asyncio.TimerHandle | None = None
         """End of the period; None before its first request."""
@@ -198,7 +198,7 @@ class Advances:
     def _decide_alone(self, demands: Sequence[Demand]) -> LimitVerdict | None:
         """Decide by what was taken in advance. Return None, with no effect, if it is too little."""
         now = self._now()
-        found: list[_Tokens | _Slots] = []
+        found: list[_TokenAdvance | _SlotAdvance] = []
         only_tokens = True
         for demand in demands:
             advance = self._advance_on(demand)
@@ -237,7 +237,7 @@ class Advances:
         levels: list[Level] = []
         for demand, advanced, level in zip(demands, more, verdict.levels, strict=True):
             if demand.key not in self._advances:
-                made = _Tokens(demand) if demand.kind is _TAKE else _Slots(demand)
+                made = _TokenAdvance(demand) if demand.kind is _TAKE else _SlotAdvance(demand)
                 self._advances[demand.key] = made
             advance = self._advance_on(demand)
             if advance is not None:
@@ -265,7 +265,7 @@ class Advances:
         advance = self._advance_on(demand)
         return advance is not None and advance.settled(demand)
 
-    def _advance_on(self, demand: Demand) -> _Tokens | _Slots | None:
+    def _advance_on(self, demand: Demand) -> _TokenAdvance | _SlotAdvance | None:
         """Return the advance on the limit of a demand. None if there is none, or only one of
         another size: callers of different tiers may share a key, and each has a limit of its own.
         """
