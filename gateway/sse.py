@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aiohttp.hdrs import ACCEPT
+from multidict import istr
 
 EVENT_STREAM = "text/event-stream"
+_ACCEPT = istr("Accept")
 _MEDIA_TYPE = EVENT_STREAM.encode()
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR = b"\n\r"
@@ -34,7 +35,7 @@ def is_event_stream(content_type: bytes) -> bool:
 
 def accepts_only_events(headers: Mapping[str, str]) -> bool:
     """Tell whether a client accepts an event stream, and nothing else."""
-    accept = headers.get(ACCEPT, "")
+    accept = headers.get(_ACCEPT, "")
     return EVENT_STREAM in accept and all(
         media_range.partition(";")[0].strip().lower() == EVENT_STREAM
         for media_range in accept.split(",")
