@@ -9,6 +9,7 @@ less than 0.2 %. The file is also the program that runs under valgrind.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import random
@@ -38,6 +39,8 @@ _LONGEST_S = 300.0
 _DISTURBED = 1.5
 """Multiple of the median from which on a round does not count."""
 _DRAWN_BYTES = 2**20
+_YOUNG_OBJECTS, _NEVER = 10_000, 2**30
+"""Thresholds of a worker's garbage collector: see `gateway/server/garbage.py`."""
 
 Functions = dict[str, int]
 """Instructions by C function."""
@@ -212,6 +215,7 @@ def _serve(checkout: str, name: str) -> None:
 
         for number in range(_WARM + ROUNDS):
             if number == _WARM:
+                script.run_in_loop(_collect_as_a_worker)
                 script.run_in_loop(count.meter_start)
                 begun = True
             script.ask(lambda step: end_stage(f"ask_{step.name}"))
@@ -222,6 +226,13 @@ def _serve(checkout: str, name: str) -> None:
             end_stage()
 
     lockstep.run(script, document, callers=CALLERS)
+
+
+def _collect_as_a_worker() -> None:
+    """Set the garbage collector as a worker does, which visits young objects only, and rarely."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, _NEVER, _NEVER)
 
 
 def _draw_from(drawn: bytes) -> Callable[[int], bytes]:
