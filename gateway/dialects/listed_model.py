@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 LONGEST_NAME = 256
-_REFUSED = frozenset("*<>\"'\\&$`{}|^?#%")
+SPECIAL_CHARACTERS = "*<>\"'\\&$`{}|^?#%"
 """Characters that mean something in patterns, URLs, pages or shells."""
+_SPECIAL = frozenset(SPECIAL_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,20 @@ def entries(document: object, key: str) -> list[Mapping[str, Any]]:
     return [one for one in found if isinstance(one, dict)]
 
 
-def is_usable(name: object) -> TypeGuard[str]:
-    """Tell whether a name can be a model's: printable, of a sensible length, and without characters
-    that are special where names are shown or matched.
+def is_name(value: object) -> TypeGuard[str]:
+    """Tell whether a field of an entry names a model."""
+    return isinstance(value, str)
+
+
+def is_usable(name: str) -> bool:
+    """Tell whether the gateway can serve a model of this name: printable, of a sensible length, and
+    without characters that are special where names are shown or matched.
     """
     return (
-        isinstance(name, str)
-        and 0 < len(name) <= LONGEST_NAME
+        0 < len(name) <= LONGEST_NAME
         and name.isprintable()
         and name == name.strip()
-        and _REFUSED.isdisjoint(name)
+        and _SPECIAL.isdisjoint(name)
     )
 
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
-from gateway.dialects.listed_model import BadModelList, ListedModel
+from gateway.dialects.listed_model import (
+    LONGEST_NAME,
+    SPECIAL_CHARACTERS,
+    BadModelList,
+    ListedModel,
+    is_usable,
+)
 from gateway.upstream.asking import asking, beginning, failure_of
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.endpoint_tasks import EndpointTasks
@@ -26,6 +32,8 @@ _JITTER = 0.2
 """Share of the interval by which it varies, so that gateways do not ask in step."""
 _SOONEST_S = 2.0
 """Pause after the first failure; each further one doubles it, up to the interval."""
+_SHOWN_NAMES = 3
+_SHOWN_CHARS = 64
 _FRAMING = frozenset({b"host", b"accept-encoding", b"connection"})
 
 
@@ -55,6 +63,8 @@ class EndpointList:
     """Time of the last good list, in seconds since the epoch."""
     failures: int = 0
     """Failures since the last good list."""
+    unusable: tuple[str, ...] = ()
+    """Names in the last good list that the gateway cannot serve."""
 
 
 Report = Callable[[str], None]
@@ -191,7 +201,7 @@ class ModelPolling:
         options = self._options
         try:
             async with asyncio.timeout(options.timeout_s):
-                models = await self._ask(endpoint)
+                listed = await self._ask(endpoint)
         except TimeoutError:
             self._fails(endpoint, found, f"no answer within {options.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as exc:
@@ -204,6 +214,11 @@ class ModelPolling:
                 self._report(f"{endpoint.key}: lists its models again")
             before = self.models()
             found.failing, found.failures, found.listed_at = None, 0, time.time()
+            unusable = tuple(one.name for one in listed if not is_usable(one.name))
+            if unusable and unusable != found.unusable:
+                self._report(f"{endpoint.key}: {unusable_text(unusable)}")
+            found.unusable = unusable
+            models = tuple(one for one in listed if is_usable(one.name))
             if found.models != models:
                 found.models = models
                 self._tell_lacking()
@@ -236,6 +251,16 @@ class ModelPolling:
         except orjson.JSONDecodeError:
             raise BadModelList("is not JSON") from None
         return tuple(options.read(document))
+
+
+def unusable_text(names: Sequence[str]) -> str:
+    """Return the text that tells which listed models are not served because of their names."""
+    shown = ", ".join(ascii(name[:_SHOWN_CHARS]) for name in names[:_SHOWN_NAMES])
+    more = len(names) - _SHOWN_NAMES
+    return (
+        f"does not serve {shown}" + (f" and {more} more" if more > 0 else "") + ": a model's name "
+        f"has at most {LONGEST_NAME} printable characters, and none of {SPECIAL_CHARACTERS}"
+    )
 
 
 def _fields(lines: bytes) -> dict[str, str]:

@@ -246,7 +246,7 @@ async def test_a_list_that_never_comes_delays_the_start_by_its_timeout_only(
         assert_error(await post(gateway, "m"), 404, code="model_not_found")
 
 
-async def test_names_that_cannot_be_shown_or_matched_are_left_out(
+async def test_names_that_cannot_be_shown_or_matched_are_left_out_and_told(
     start_gateway: StartGateway,
 ) -> None:
     bad = ["", " a", "a*", "<script>", "a\nb", "a\0", "a\u202eb", "x" * 257, "${HOME}", "a\\b"]
@@ -262,6 +262,10 @@ async def test_names_that_cannot_be_shown_or_matched_are_left_out(
         one = await ask(gateway.port, request("GET", "/v1/models/a/b/c"))
 
     assert json.loads(one.body)["id"] == "a/b/c"
+    [line] = [one for one in gateway.log_lines if one["event"] == "models" and "reason" in one]
+    assert line["reason"].startswith(
+        f"{backend.url}: does not serve '', ' a', 'a*' and 7 more: a model's name has at most 256 "
+    )
 
 
 async def test_a_long_list_is_cut_at_the_configured_number(start_gateway: StartGateway) -> None:

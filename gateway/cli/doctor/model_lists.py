@@ -10,7 +10,7 @@ from gateway.config.findings import Finding
 from gateway.config.served_names import discovering
 from gateway.load.turn_writes import TurnWrites
 from gateway.model_names import is_pattern, selected
-from gateway.upstream.model_polling import ModelPolling
+from gateway.upstream.model_polling import ModelPolling, unusable_text
 from gateway.upstream.tls import ClientContexts
 from gateway.wiring.discovered_models import merged, polling
 from gateway.wiring.upstreams import upstreams
@@ -33,6 +33,8 @@ async def model_findings(config: Config) -> Sequence[Finding]:
             if told.failing is not None:
                 hint = "not every backend lists its models; see `path` and `credentials`"
                 findings.append((path, f"{key} gives no list: {told.failing}", hint))
+            if told.unusable:
+                findings.append((path, f"{key} {unusable_text(told.unusable)}", None))
         told_models = found.by_upstream[name]
         if told_models.cut:
             why = f"{told_models.cut} models beyond the first are not served"

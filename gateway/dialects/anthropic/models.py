@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from multidict import istr
 
-from gateway.dialects.listed_model import ListedModel, entries, is_usable, size, with_parents
+from gateway.dialects.listed_model import ListedModel, entries, is_name, size, with_parents
 from gateway.dialects.model_entry import ModelEntry
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -49,7 +49,7 @@ def read(document: object) -> list[ListedModel]:
     return with_parents(
         ListedModel(name, size(one, "max_input_tokens"), size(one, "max_tokens"))
         for one in entries(document, "data")
-        if is_usable(name := one.get("id"))
+        if is_name(name := one.get("id"))
     )
 
 

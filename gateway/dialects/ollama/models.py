@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.listed_model import ListedModel, entries, is_usable, with_parents
+from gateway.dialects.listed_model import ListedModel, entries, is_name, with_parents
 from gateway.dialects.model_entry import ModelEntry
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -54,7 +54,7 @@ def read(document: object) -> list[ListedModel]:
     return with_parents(
         ListedModel(name.removesuffix(":latest"))
         for one in entries(document, "models")
-        if is_usable(name := one.get("model") or one.get("name"))
+        if is_name(name := one.get("model") or one.get("name"))
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.listed_model import ListedModel, entries, is_usable, size, with_parents
+from gateway.dialects.listed_model import ListedModel, entries, is_name, size, with_parents
 from gateway.dialects.model_entry import ModelEntry
 
 
@@ -28,7 +28,7 @@ def read(document: object) -> list[ListedModel]:
     """
     models = []
     for one in entries(document, "data"):
-        if not is_usable(name := one.get("id")):
+        if not is_name(name := one.get("id")):
             continue
         meta, provider = one.get("meta"), one.get("top_provider")
         window = size(one, "max_model_len", "context_length", "context_window")

@@ -45,6 +45,14 @@ async def test_a_list_that_fails_and_a_model_that_is_configured_elsewhere_are_to
         ]
 
 
+async def test_listed_names_that_are_not_served_are_told() -> None:
+    async with ListingBackend(vllm_list("a", "b*")) as backend:
+        document = discovering(("vllm", backend.url, {"discover_models": True}), models=["*"])
+
+        [told] = await said(document)
+    assert told.startswith(f"upstreams.vllm.discover_models: {backend.url} does not serve 'b*': ")
+
+
 async def test_without_discovery_nobody_is_asked() -> None:
     async with ListingBackend(vllm_list("a")) as backend:
         document = discovering(("vllm", backend.url, {}), models=["a"])
