@@ -108,8 +108,7 @@ class ConnectionOpening:
         url = self._dialer.address.url
         if error is None:
             # In the same turn of the event loop as it was opened.
-            why = "sent data before a request" if connection.spoke_first else "closed at once"
-            failure: Exception = UpstreamConnectFailed(f"{url}: {why}")
+            failure: Exception = closed_at_once(connection, url)
         elif isinstance(error, OSError):
             failure = UpstreamConnectFailed(f"{url}: {error}")
             failure.__cause__ = error
@@ -128,3 +127,9 @@ class ConnectionOpening:
         self._ended(self, False)
         if error is not None:
             taker.not_opened(error)
+
+
+def closed_at_once(connection: UpstreamConnection, url: str) -> UpstreamConnectFailed:
+    """Return the error of a connection that was opened, and closed before a request was sent."""
+    why = "sent data before a request" if connection.spoke_first else "closed at once"
+    return UpstreamConnectFailed(f"{url}: {why}")

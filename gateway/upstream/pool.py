@@ -7,10 +7,10 @@ import asyncio
 from gateway.errors import UpstreamBusy
 from gateway.load.backlog import Backlog
 from gateway.load.turn_writes import TurnWrites
-from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.connection import ConnectionState, UpstreamConnection
 from gateway.upstream.credential_mask import CredentialMask
 from gateway.upstream.dialer import Dialer
-from gateway.upstream.opening import ConnectionOpening, ConnectionTaker, FutureTaker
+from gateway.upstream.opening import ConnectionOpening, ConnectionTaker, FutureTaker, closed_at_once
 
 _READ_BYTES = 32 * 1024
 """Size of one read. A slow client's buffer exceeds its limit by at most this much: a stream that
@@ -102,10 +102,14 @@ class EndpointPool:
         taker = FutureTaker(asyncio.get_running_loop())
         opening = self.open_for(taker, timeout_s)
         try:
-            return await taker
+            connection = await taker
         except asyncio.CancelledError:
             taker.leave(opening)
             raise
+        if connection.state is ConnectionState.CLOSED:
+            # Between the opening and this, a turn of the event loop later.
+            raise closed_at_once(connection, self.address.url)
+        return connection
 
     def _opening(self, taker: ConnectionTaker, timeout_s: float) -> ConnectionOpening:
         if self._open >= self.max:

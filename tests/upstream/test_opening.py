@@ -14,6 +14,7 @@ from gateway.upstream import resolve
 from gateway.upstream.address import parse_address
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dialer import Dialer
+from gateway.upstream.opening import FutureTaker
 from gateway.upstream.pool import EndpointPool
 from tests.support.peers import unanswering_endpoint
 from tests.support.waiting import eventually
@@ -107,6 +108,22 @@ async def test_a_coroutine_that_is_cancelled_while_it_waits_leaves_no_connection
         if not waiting.cancelled():
             waiting.result().close()
         assert pool.open == 0
+
+
+async def test_a_coroutine_does_not_get_a_connection_that_closes_before_it_goes_on(
+    pool: EndpointPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = FutureTaker.opened
+
+    def opened_and_closed(taker: FutureTaker, connection: UpstreamConnection) -> None:
+        opened(taker, connection)
+        connection.abort()  # the coroutine goes on one turn later
+
+    monkeypatch.setattr(FutureTaker, "opened", opened_and_closed)
+    with pytest.raises(UpstreamConnectFailed) as caught:
+        await pool.connect(30.0)
+    assert (caught.value.reason or "").endswith("closed at once")
+    await eventually(lambda: pool.open == 0)
 
 
 async def test_a_connection_that_is_closed_at_once_counts_as_a_failed_connect(
