@@ -8,7 +8,6 @@ import faulthandler
 import gc
 import itertools
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 from playwright.async_api import Browser, async_playwright
 
+from tests.support.browser import CHROMIUM_OPTIONS, browser_program
 from tests.support.figures import Figure, Report, table
 from tests.support.fork_server import ForkServer
 from tests.support.gateway import (
@@ -37,15 +37,6 @@ from tests.support.prometheus import Prometheus, StartPrometheus
 from tests.support.redis import Redis, StartRedis
 from tests.support.tokens import CORP, SECRET, SECRET_VARIABLE, Auth
 
-CHROMIUM_OPTIONS = [
-    # Containers run as root, and have no sandbox of Chromium's.
-    "--no-sandbox",
-    # Headless Chromium has the whole window of a desktop. Its address bar is a page of its own,
-    # which costs more CPU time than a page of the gateway. The option replaces Playwright's list;
-    # the second line is what matters of that.
-    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess,"
-    "HttpsUpgrades,MediaRouter,OptimizationHints,PaintHolding,PreconnectToSearch",
-]
 LONGEST_TEARDOWN_S = 90.0
 _FIGURE = "figure"
 _figures: list[Figure] = []
@@ -241,11 +232,10 @@ async def start_prometheus(tmp_path: Path) -> AsyncIterator[StartPrometheus]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    # The headless shell takes a quarter less CPU time than Chromium without a window.
-    names = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-browser")
-    program = next(found for name in names if (found := shutil.which(name)))
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
+        browser = await playwright.chromium.launch(
+            executable_path=browser_program(), args=CHROMIUM_OPTIONS
+        )
         yield browser
         await browser.close()
 

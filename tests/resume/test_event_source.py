@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from tests.resume.streams import post
 from tests.support.admin import until
+from tests.support.browser import browser_at
 from tests.support.client import RawClient
 from tests.support.gateway import (
     RunningGateway,
@@ -48,23 +48,10 @@ source.onerror = () => {
 @asynccontextmanager
 async def page(folder: Path, source: str, report: str, *options: str) -> AsyncIterator[None]:
     """Open in a browser a page that reads `source` to its end, and then says what it met."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)))
     file = folder / "page.html"
     file.write_text(PAGE % (source, report))
-    process = await asyncio.create_subprocess_exec(
-        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--no-first-run", f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"),
-        *options,
-        file.as_uri(),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
+    async with browser_at(file.as_uri(), folder / "profile", *options):
         yield
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def close(gateway: RunningGateway) -> None:

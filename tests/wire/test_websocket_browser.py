@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import orjson
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
+from tests.support.browser import browser_at
 from tests.support.client import ask, request
 from tests.support.figures import Report
 from tests.support.gateway import RunningGateway, StartGateway
@@ -22,7 +20,6 @@ from tests.support.upstream import ScriptedUpstream, UpstreamConnection
 from tests.support.websocket import config, echo
 
 _PATIENCE_S = 40.0
-_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or "chromium-browser"
 _SCRIPT = """
 <script>
 const {url, elsewhere, tickets} = TOLD;
@@ -54,22 +51,6 @@ const visit = (ticket, messages) => new Promise(done => {
 })();
 </script>
 """
-
-
-@asynccontextmanager
-async def chromium(folder: Path, url: str) -> AsyncIterator[None]:
-    """A browser that shows a page."""
-    process = await asyncio.create_subprocess_exec(
-        *(_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server"),
-        *("--disable-dev-shm-usage", f"--user-data-dir={folder}", url),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def echo_as_realtime(connection: UpstreamConnection) -> None:
@@ -126,7 +107,7 @@ async def test_w9_a_browser_talks_from_the_page_that_may_and_from_no_other(
             }
         )
         gateway = await start_gateway(document)
-        async with chromium(tmp_path / "profile", f"http://127.0.0.1:{port}/"):
+        async with browser_at(f"http://127.0.0.1:{port}/", tmp_path / "profile"):
             async with asyncio.timeout(_PATIENCE_S):
                 await heard.wait()
     served, foreign = told["127.0.0.1"], told["localhost"]
