@@ -81,7 +81,7 @@ class Backend:
         head = await reader.readuntil(b"\r\n\r\n")
         await self._awake.wait()
         if head.startswith(b"GET "):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await _write(writer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             return
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         asked = json.loads(await reader.readexactly(length))
@@ -91,9 +91,10 @@ class Backend:
         self._open[writer] = asked["user"]
         if not asked["stream"]:
             body = json.dumps({"user": asked["user"]}).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            await _write(writer, head + body)
             return
-        writer.write(_HEAD)
+        await _write(writer, _HEAD)
         for number in range(EVENTS):
             event = b"data: %d\n\n" % number
             await _write(writer, b"%x\r\n%b\r\n" % (len(event), event))
