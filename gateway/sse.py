@@ -50,8 +50,12 @@ class EventTooLarge(Exception):
         self.events = events
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fields:
+    """Fields of one event. Do not change it: it is not frozen only because that would take longer
+    for every event.
+    """
+
     data: bytes | None
     type: bytes
     id: bytes | None

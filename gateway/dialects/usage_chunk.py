@@ -16,6 +16,7 @@ from gateway.dialects.usage_scan import last_report
 from gateway.sse import Event, EventSplitter, EventTooLarge
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_BLANK_LINE = b"\n\n"
 _HELD_CAP_BYTES = 1024 * 1024
 
 
@@ -39,6 +40,9 @@ class UsageFilter:
             return data
         if splitter.is_between_events and data.endswith(b"\n\n") and last_report(data) < 0:
             return data  # complete events, none of which reports usage
+        plain = splitter.plain(data)
+        if plain is not None:
+            return _without_usage_chunk(plain)
         try:
             events = splitter.feed(data)
         except EventTooLarge as exc:
@@ -52,8 +56,30 @@ class UsageFilter:
         return b"" if self._splitter is None else self._splitter.flush()
 
 
+def _without_usage_chunk(data: bytes) -> bytes:
+    """Return complete events, whose lines end in LF, without the usage chunk.
+
+    Only events that report usage are looked at: it takes half the time of splitting them all.
+    """
+    at = last_report(data)
+    while at >= 0:
+        before = data.rfind(_BLANK_LINE, 0, at)
+        start = before + len(_BLANK_LINE) if before >= 0 else 0
+        end = data.find(_BLANK_LINE, at) + len(_BLANK_LINE)
+        if _is_usage(data[start:end]):
+            # More blank lines behind an event belong to it.
+            data = data[:start] + data[end:].lstrip(b"\n")
+        at = last_report(data, start)
+    return data
+
+
 def _without_usage(events: Iterable[Event]) -> bytes:
-    return b"".join([_line_feed(event.raw) if _is_usage(event) else event.raw for event in events])
+    return b"".join(
+        [
+            _line_feed(event.raw) if _is_usage(event.raw, bom=event.bom) else event.raw
+            for event in events
+        ]
+    )
 
 
 def _line_feed(raw: bytes) -> bytes:
@@ -63,12 +89,12 @@ def _line_feed(raw: bytes) -> bytes:
     return b"\n" if raw.startswith(b"\n") else b""
 
 
-def _is_usage(event: Event) -> bool:
-    """Tell whether an event is a chunk with usage and nothing else."""
-    if event.raw.find(b'"usage"') < 0 or _NO_CHOICES.search(event.raw) is None:
+def _is_usage(raw: bytes, *, bom: bool = False) -> bool:
+    """Tell whether an event is a chunk with usage and nothing else. `bom` is `Event.bom`."""
+    if raw.find(b'"usage"') < 0 or _NO_CHOICES.search(raw) is None:
         return False
     try:
-        document = orjson.loads(event.data or b"")
+        document = orjson.loads(Event(raw, bom).data or b"")
     except orjson.JSONDecodeError:
         return False
     return (

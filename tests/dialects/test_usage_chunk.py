@@ -14,6 +14,7 @@ KEPT = [
     b'data: {"choices":[{"delta":{"content":"hi"}}],"usage":null}\n\n',
     b": a comment about usage\r\n\r\n",
     b'data: {"choices":[{"delta":{"content":"\\"usage\\" \\"choices\\":[]"}}]}\n\n',
+    b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
     b"data: [DONE]\n\n",
     b"data: cut off",
 ]
@@ -36,6 +37,18 @@ def test_a_line_end_that_is_cut_before_the_usage_chunk_stays_whole() -> None:
     kept = b"data: {}\r\n\r\n"
     passed = one.feed(kept[:-1]) + one.feed(kept[-1:] + USAGE) + one.flush()
     assert passed == kept
+
+
+def test_blank_lines_behind_the_usage_chunk_go_with_it() -> None:
+    one = UsageFilter()
+    passed = one.feed(KEPT[0] + b"\n" + USAGE + b"\n\n" + USAGE + KEPT[3]) + one.flush()
+    assert passed == KEPT[0] + b"\n" + KEPT[3]
+
+
+def test_a_usage_chunk_of_two_lines_is_taken_out() -> None:
+    one = UsageFilter()
+    usage = b'data: {"choices":[],\ndata: "usage":{"prompt_tokens":1}}\n\n'
+    assert one.feed(KEPT[0] + usage + KEPT[3]) == KEPT[0] + KEPT[3]
 
 
 def test_a_whole_event_passes_at_once() -> None:
