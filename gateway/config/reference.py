@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
@@ -87,7 +88,7 @@ def _section(title: str, model: type[BaseModel]) -> str:
         [
             f"## {title}",
             "",
-            (model.__doc__ or "").strip(),
+            inspect.cleandoc(model.__doc__ or ""),  # the compiler does so from Python 3.13
             "",
             "| Key | Type | Default | Meaning |",
             "|---|---|---|---|",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def sections() -> list[type[BaseModel]]:
     return [*found, Secret]
 
 
+def introduction_of(section: type[BaseModel]) -> str:
+    return inspect.cleandoc(section.__doc__ or "")
+
+
 def table_below(introduction: str) -> dict[str, list[str]]:
     """The rows of the one table that comes after this text: cells by key."""
     _, found, rest = reference().partition(f"\n{introduction}\n")
@@ -40,13 +45,18 @@ def table_below(introduction: str) -> dict[str, list[str]]:
 def test_a_section_has_a_table_of_all_its_keys_with_their_meaning(
     section: type[BaseModel],
 ) -> None:
-    table = table_below((section.__doc__ or "").strip())
+    table = table_below(introduction_of(section))
     assert list(table) == list(section.model_fields)
     for key, field in section.model_fields.items():
         kind, default, meaning = table[key]
         assert kind
         assert (default == "**required**") == field.is_required()
         assert meaning.replace("\\|", "|") == (field.description or "")
+
+
+def test_an_introduction_of_several_lines_has_no_indentation_of_the_source() -> None:
+    """Every Python writes the same page: 3.13 strips it when it compiles, those before do not."""
+    assert re.findall(r"^ {4,}\S.*", reference(), re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda kind: str(kind.__name__))
@@ -66,22 +76,22 @@ def test_defaults_are_in_the_units_people_write() -> None:
     server = table_below("The public listener.")
     assert server["drain"][:2] == ["duration", "`30s`"]
     assert server["header_bytes"][:2] == ["size", "`32KiB`"]
-    assert table_below(models.Demo.__doc__ or "")["pace"][:2] == ["duration", "`20ms`"]
-    assert table_below(models.UpstreamSettings.__doc__ or "")["keepalive"][:2] == [
+    assert table_below(introduction_of(models.Demo))["pace"][:2] == ["duration", "`20ms`"]
+    assert table_below(introduction_of(models.UpstreamSettings))["keepalive"][:2] == [
         "duration",
         "`4s`",
     ]
-    assert table_below(models.UpstreamTimeouts.__doc__ or "")["idle"][:2] == ["duration", "`5m`"]
-    assert table_below(models.Route.__doc__ or "")["body"][:2] == ["size", "`10MiB`"]
+    assert table_below(introduction_of(models.UpstreamTimeouts))["idle"][:2] == ["duration", "`5m`"]
+    assert table_below(introduction_of(models.Route))["body"][:2] == ["size", "`10MiB`"]
 
 
 def test_choices_and_kinds_are_in_plain_words() -> None:
-    log = table_below(models.Log.__doc__ or "")
+    log = table_below(introduction_of(models.Log))
     assert log["format"][:2] == [r"`auto` \| `json` \| `console`", "`auto`"]
     assert log["access"][:2] == [r"true \| false", "`true`"]
-    assert table_below(models.Config.__doc__ or "")["upstreams"][0] == "map to section"
-    assert table_below(models.Route.__doc__ or "")["limits"][0] == "list of text"
-    assert table_below(models.JwtProviderSettings.__doc__ or "")["secret"][0] == "secret"
+    assert table_below(introduction_of(models.Config))["upstreams"][0] == "map to section"
+    assert table_below(introduction_of(models.Route))["limits"][0] == "list of text"
+    assert table_below(introduction_of(models.JwtProviderSettings))["secret"][0] == "secret"
 
 
 def test_no_type_of_python_is_on_the_page() -> None:
