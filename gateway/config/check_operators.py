@@ -66,16 +66,22 @@ def _check_sign_in(options: models.SignInSettings) -> Iterator[Finding]:
 
 def is_loopback(listen: str) -> bool:
     """Tell whether only this machine can reach a listener."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _address(listen)
+    return listen.rpartition(":")[0] == "localhost" or (address is not None and address.is_loopback)
 
 
 def is_public(listen: str) -> bool:
     """Tell whether a listener has an address of the public internet."""
+    address = _address(listen)
+    return address is not None and address.is_global
+
+
+def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address of a listener, or None for a name. An IPv4-mapped one is the IPv4 address:
+    the properties of `ipaddress` look at that from Python 3.13 only.
+    """
     try:
-        return ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_global
+        address = ipaddress.ip_address(listen.rpartition(":")[0].strip("[]"))
     except ValueError:
-        return False
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import ConfigError, load_text
 from gateway.config.advice import advise
-from gateway.config.check_operators import is_loopback
+from gateway.config.check_operators import is_loopback, is_public
 from tests.support.gateway import config_text, simple_config
 
 DIGEST = hashlib.sha256(b"canary7f3a").hexdigest()
@@ -77,5 +77,13 @@ def test_credentials_that_can_be_read_on_the_way_are_warned_of() -> None:
 
 
 def test_loopback_addresses_are_known() -> None:
-    assert all(is_loopback(one) for one in ("127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.8.8:1"))
+    mapped = "[::ffff:7f00:1]:1"
+    loopback = ("127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.8.8:1", mapped)
+    assert all(is_loopback(one) for one in loopback)
     assert not any(is_loopback(one) for one in ("0.0.0.0:1", "[::]:1", ":1", "gw.example.com:1"))
+
+
+def test_public_addresses_are_known() -> None:
+    assert all(is_public(one) for one in ("8.8.8.8:1", "[2600::1]:1", "[::ffff:808:808]:1"))
+    private = ("10.0.0.5:1", "[fd00::1]:1", "[::ffff:a00:5]:1", "0.0.0.0:1", "localhost:1")
+    assert not any(is_public(one) for one in private)
