@@ -47,14 +47,15 @@ def prepare(db: sqlite3.Connection, schema: str) -> None:
 
     While another process switches a new file to WAL, SQLite reports a lock without waiting
     (https://sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode"). The script is
-    then tried again, for 5 s at most. Raise sqlite3.Error.
+    then tried again, for 5 s at most. Close the connection and raise sqlite3.Error if it fails.
     """
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:
         try:
             db.executescript(schema)
-        except sqlite3.OperationalError as exc:
+        except sqlite3.Error as exc:
             if "locked" not in str(exc) or time.monotonic() >= give_up_at:
+                db.close()
                 raise
             time.sleep(_RETRY_S)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -56,7 +57,7 @@ async def test_what_a_worker_has_at_its_end_is_not_lost(
         )
         await asyncio.gather(*(ask(gateway.port, GET) for _ in range(20)))
         await gateway.stop()
-    with sqlite3.connect(tmp_path / ".gateway" / "traces.db") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / ".gateway" / "traces.db")) as db:
         assert db.execute("SELECT count(*) FROM requests").fetchone() == (20,)
         assert db.execute("SELECT sum(requests) FROM usage").fetchone() == (20,)
 

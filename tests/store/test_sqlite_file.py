@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from gateway.store.sqlite_file import open_private, prepare
 
 AT_ONCE = 4
@@ -51,6 +53,16 @@ def test_a_file_and_what_is_beside_it_are_its_owners_alone(tmp_path: Path) -> No
                 assert [mode(one) for one in beside] == [0o600] * 3
     finally:
         os.umask(old_umask)
+
+
+def test_a_file_that_cannot_be_prepared_is_closed(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    file.write_text("no database, and longer than a header of one would be" * 20)
+    db = open_private(file, timeout_s=1.0)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        prepare(db, SCHEMA)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        db.execute("SELECT 1")
 
 
 ANOTHER = """
