@@ -85,8 +85,10 @@ def test_an_address_in_an_ipv6_one_is_judged_as_itself(address: ipaddress.IPv4Ad
 
 @given(st.one_of(v6, inside.filter(lambda address: address.version == 6)))
 def test_every_spelling_of_an_ipv6_address_is_judged_alike(address: ipaddress.IPv6Address) -> None:
-    quads = f"{address.exploded[:-9]}{ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)}"
-    spellings = (address.compressed, address.exploded, address.exploded.upper(), quads)
+    groups = [f"{int(address) >> shift & 0xFFFF:04x}" for shift in range(112, -1, -16)]
+    quads = ":".join([*groups[:6], str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))])
+    exploded = ":".join(groups)
+    spellings = (address.compressed, exploded, exploded.upper(), quads)
     assert len({POLICY.refused(spelling) for spelling in spellings}) == 1
 
 
