@@ -15,7 +15,7 @@ from subprocess import run
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OLDEST = ROOT / ".venv/oldest"
+OLDEST = Path(sys.prefix) / "oldest"
 
 Version = tuple[int, ...]
 
