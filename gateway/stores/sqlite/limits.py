@@ -151,7 +151,7 @@ class SqliteLimits:
 
     def spend(self, key: str, amount: float, until: float) -> None:
         self._db.execute(
-            "INSERT INTO budgets VALUES (?1, ?2, ?3) ON CONFLICT (key) "
-            "DO UPDATE SET spent = spent + ?2, until = ?3",
+            "INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (key) "
+            "DO UPDATE SET spent = spent + excluded.spent, until = excluded.until",
             (key, amount, until),
         )
