@@ -107,7 +107,11 @@ class Batcher:
         while self._waiting:
             batch, self._waiting = self._waiting[:_BATCH_CAP], self._waiting[_BATCH_CAP:]
             if self._send_now is not None and not self._calls:
-                verdicts = self._send_now([demands for demands, _ in batch])
+                try:
+                    verdicts = self._send_now([demands for demands, _ in batch])
+                except Exception as exc:  # unforeseen; those who wait must not wait for ever
+                    self._failed(batch, exc)
+                    continue
                 if verdicts is not None:
                     self._succeeded(batch, verdicts)
                     continue
@@ -134,7 +138,11 @@ class Batcher:
         failure = call.exception()
         if failure is None:
             self._succeeded(batch, call.result())
-            return
+        else:
+            self._failed(batch, failure)
+
+    def _failed(self, batch: Sequence[Waiting], failure: BaseException) -> None:
+        """Keep what a failed call owes, and let its requests go on without its decisions."""
         self._failing = True
         for demands, _ in batch:
             self._owe(demands, correct=isinstance(failure, StoreUntouched))

@@ -204,6 +204,15 @@ async def test_a_decision_at_once_takes_along_what_waits() -> None:
     assert len(wire.calls) == 1, "nothing is sent twice"
 
 
+async def test_an_unforeseen_failure_at_once_is_raised_to_those_who_wait() -> None:
+    def send_now(_: Batch) -> Sequence[LimitVerdict]:
+        raise ZeroDivisionError
+
+    batcher = Batcher(Wire().send, send_now)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(batcher.decide([TAKE]), 30)
+
+
 async def test_a_decision_that_cannot_be_made_at_once_leaves_what_waits() -> None:
     wire = Local()
     wire.locked = True
