@@ -297,7 +297,7 @@ class Runtime:
         overload.requests -= 1
         if not self.exchanges and self.retired is not None:
             self.retired()
-        if not overload.requests:
+        if overload.on_idle is not None and not overload.requests:
             overload.on_idle()
 
     def start(self) -> None:

@@ -15,29 +15,29 @@ class MovingDeadline:
     serves many requests. All times are those of the event loop's clock, in seconds.
     """
 
-    __slots__ = ("_expired", "_loop", "_timer", "_timer_at", "at")
+    __slots__ = ("_expired", "_loop", "_timer", "at", "timer_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
         """`expired` is called when the deadline is reached. The deadline stays as it is: move it
         for another call.
         """
         self.at = NEVER
-        """The deadline. Assign to it directly to save a call where it can only become later, or
-        NEVER; otherwise use `move`.
+        """The deadline. To save a call, assign to it directly, and call `move` only if it is before
+        `timer_at`, as it rarely is.
         """
         self._loop = loop
         self._expired = expired
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = NEVER
+        self.timer_at = NEVER
         """Time at which the timer fires; NEVER if it is not set."""
 
     def move(self, at: float) -> None:
         """Set the deadline, to an earlier or later time. NEVER stops it."""
         self.at = at
-        if at < self._timer_at:
+        if at < self.timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_at = at
+            self.timer_at = at
             self._timer = self._loop.call_at(at, self._fire)
 
     def close(self) -> None:
@@ -45,12 +45,12 @@ class MovingDeadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._timer_at = -NEVER
+        self.timer_at = -NEVER
         self._expired = _nothing  # no reference cycle with the owner
 
     def _fire(self) -> None:
         self._timer = None
-        self._timer_at = NEVER
+        self.timer_at = NEVER
         if self._loop.time() < self.at:
             self.move(self.at)
         else:

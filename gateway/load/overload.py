@@ -40,8 +40,8 @@ class Overload:
         self.set_caps(max_requests, max_memory_bytes)
         self.requests = 0
         """Requests in flight, streams included."""
-        self.on_idle: Callable[[], None] = _nothing
-        """Called when the last request in flight has ended."""
+        self.on_idle: Callable[[], None] | None = None
+        """Called when the last request in flight has ended, while somebody waits for that."""
         self.refused = 0
         """Requests refused so far."""
 
@@ -153,7 +153,3 @@ class HeldBody:
     def end(self, _: object = None) -> None:
         """Give back the whole reservation."""
         self.shrink(0)
-
-
-def _nothing() -> None:
-    pass

@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.middleware.admission import Admission
-from gateway.middleware.request_id import ID_LINE, new_request_id
+from gateway.middleware.request_id import ID_FIELD, new_request_id
 from gateway.middleware.tracing import Tracing
 from gateway.outcome import EndReason
 from gateway.proxy.attempt import SendOptions
@@ -263,7 +263,7 @@ def _copied(request: Request, model: str, raw: bytes) -> Request:
     original = request.exchange
     exchange = Exchange(original.method, original.client_ip, original.trusted_peer)
     exchange.request_id = new_request_id()
-    exchange.id_line = ID_LINE % exchange.request_id.encode()
+    exchange.id_line = ID_FIELD + exchange.request_id.encode() + b"\r\n"
     # The query is left out: it may hold a credential for the backend that the caller asks.
     exchange.host, exchange.path = original.host, original.path
     exchange.forwarded, exchange.public_url = original.forwarded, original.public_url

@@ -12,7 +12,7 @@ from multidict import istr
 from gateway.request import Request
 
 _AT_ONCE = 256
-ID_LINE = b"X-Request-ID: %b\r\n"
+ID_FIELD = b"X-Request-ID: "
 _HEADER = istr("X-Request-ID")
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -24,7 +24,7 @@ def give_request_id(request: Request) -> bool:
     if exchange.trusted_peer or exchange.delegated is not None:
         theirs = _their_id(request)
     exchange.request_id = request_id = theirs or (_ready.pop() if _ready else new_request_id())
-    exchange.id_line = ID_LINE % request_id.encode()
+    exchange.id_line = ID_FIELD + request_id.encode() + b"\r\n"
     return theirs is None
 
 

@@ -126,7 +126,8 @@ class AnsweringConnection(ClosingConnection):
         if self.writer is not None:
             self._listener.streams -= 1
             self.writer = None
-            self._stop_expiry()
+            if self._expiry is not None:
+                self._stop_expiry()
 
     def _expire(self) -> None:
         """End the response, whose time is over."""
@@ -249,7 +250,10 @@ class AnsweringConnection(ClosingConnection):
             patience_s = listener.keepalive_s
             if self._head_bytes:
                 patience_s = listener.options.header_timeout
-            self._deadline.move(self.loop.time() + patience_s)
+            deadline = self._deadline
+            deadline.at = at = self.loop.time() + patience_s
+            if at < deadline.timer_at:
+                deadline.move(at)
         # Begin a request that has already arrived, after other connections had their turn.
         if self._queue:
             if not self._takes_turn:

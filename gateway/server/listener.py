@@ -67,7 +67,6 @@ class Listener:
         self._connections: set[Connection] = set()
         self._kept: set[Exchange] = set()
         self._all_ended: asyncio.Future[None] | None = None
-        self.overload.on_idle = self._look
 
     def replace(self, runtime: Runtime) -> None:
         """Serve new requests with another runtime."""
@@ -183,6 +182,7 @@ class Listener:
         """Wait until no exchange is in flight or about to begin. Return False if that takes longer
         than `longest_s`.
         """
+        self.overload.on_idle = self._look
         try:
             async with asyncio.timeout(longest_s):
                 # Another exchange may begin before this coroutine resumes.
@@ -191,4 +191,6 @@ class Listener:
                     await self._all_ended
         except TimeoutError:
             return False
+        finally:
+            self.overload.on_idle = None
         return True

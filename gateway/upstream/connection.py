@@ -140,7 +140,10 @@ class UpstreamConnection(ResponseParser):
         self._request_sent = last
         self._idle_s = idle_s
         # While a long body is being uploaded, the client sets the pace; see `body_sent`.
-        self._deadline.move(self._loop.time() + first_byte_s if last else NEVER)
+        deadline = self._deadline
+        deadline.at = at = self._loop.time() + first_byte_s if last else NEVER
+        if at < deadline.timer_at:
+            deadline.move(at)
         self.transport.write(data)
 
     def send_body(self, data: bytes) -> None:
@@ -279,7 +282,10 @@ class UpstreamConnection(ResponseParser):
         if self._paused:
             self.resume()
         self.state = _IDLE
-        self._deadline.move(self._loop.time() + self._keepalive_s)
+        deadline = self._deadline
+        deadline.at = at = self._loop.time() + self._keepalive_s
+        if at < deadline.timer_at:
+            deadline.move(at)
         on_idle = self._on_idle
         on_idle(self)
 

@@ -102,6 +102,7 @@ class ResponseParser(asyncio.BufferedProtocol):
         """Data received that exceeds the parsing budget of its turn."""
         self.transport: asyncio.Transport | None = None
         self._paused = False
+        """True while nothing is read, because the reader is slower."""
         self._parts: list[bytes] = []
         """Pieces of the body in the data that is being parsed."""
         self.on_body: Callable[[bytes], None] = self._parts.append
@@ -268,8 +269,10 @@ class ResponseParser(asyncio.BufferedProtocol):
         """Handle the first data of a response. A known head needs no parser, nor does a body whose
         length it says.
         """
-        received = bytes(data[:LONGEST_HEAD_BYTES])
-        self._block = block = received[: received.find(b"\r\n\r\n") + 4]
+        size = len(data)
+        received = (data if size <= LONGEST_HEAD_BYTES else data[:LONGEST_HEAD_BYTES]).tobytes()
+        fields, end, body = received.partition(b"\r\n\r\n")
+        self._block = block = fields + end if end else b""
         head = KNOWN_HEADS.get(block)
         if head is None or self._head_only:
             self._parser = self._full_parser
@@ -283,16 +286,18 @@ class ResponseParser(asyncio.BufferedProtocol):
             self._parser = self._lean_parser
             self._parse_head(data)
             return
-        reader, size, at = self._reader, head.content_length, len(block)
+        reader, length, at = self._reader, head.content_length, len(block)
         assert reader is not None
-        assert size is not None
-        if len(data) == at + size:  # nearly always, if the body is small
-            response = UpstreamResponse(head, None, bytes(data[at:]))
+        assert length is not None
+        if size == at + length:  # nearly always, if the body is small
+            if size > LONGEST_HEAD_BYTES:
+                body = data[at:].tobytes()
+            response = UpstreamResponse(head, None, body)
             self.stand_by()
         else:
             self._by_lines = False
             self._response = response = UpstreamResponse(head, self)
-            self._count(response, data[at:], size)
+            self._count(response, data[at:], length)
             self._go_on()
         reader.answered(response)  # last, as it may send the next request on this connection
 
@@ -320,8 +325,9 @@ class ResponseParser(asyncio.BufferedProtocol):
         self._head_bytes = self._idle_bytes = self._interim = 0
         self._head_end = b""
         self._bodiless = False
-        if self._parts:
-            self._last = body = self._take_parts()
+        parts = self._parts
+        if parts:
+            self._last = body = parts.pop() if len(parts) == 1 else self._take_parts()
             response.feed(body)
         self._go_on()
         reader.answered(response)  # last, as it may send the next request on this connection
@@ -331,7 +337,10 @@ class ResponseParser(asyncio.BufferedProtocol):
         if self._message_done:
             self._settle()
         else:  # the deadline until the head may have been later
-            self._deadline.move(self._loop.time() + self._idle_s)
+            deadline = self._deadline
+            deadline.at = at = self._loop.time() + self._idle_s
+            if at < deadline.timer_at:
+                deadline.move(at)
 
     def _count(self, response: UpstreamResponse, data: memoryview, left: float) -> None:
         """Pass on the next data of a counted body, of which `left` bytes are still to come."""
