@@ -61,12 +61,12 @@ class MakeWriter(Protocol):
         client: ClientConnection,
         exchange: Exchange,
         source: BodySource | None,
-        *,
         chunked: bool = True,
         encoder: BodyEncoder | None = None,
     ) -> ResponseWriter:
         """Return a writer. `source` may be paused; None if the body is there already. `chunked` is
-        False if the head says the length of the body.
+        False if the head says the length of the body. Pass all by position: CPython 3.11 makes a
+        dict of the keywords in the call of a class, which takes longer than the rest of the call.
         """
 
 

@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from aiohttp import web
 
 from gateway.exchange import Exchange
+from gateway.outcome import Commit
 from gateway.pending import Answer, Pending
 from gateway.request import Request
 
@@ -50,6 +51,8 @@ Around = Callable[[Request, Callable[[Request], Awaitable[web.StreamResponse]]],
 Passes = Callable[[Request, "Segment"], Result]
 Rest = TypeVar("Rest")
 
+_EARLY = Commit.EARLY  # a member of an enum is found by a slow path
+
 
 class Errors(Protocol):
     """Policy that turns an error into a response."""
@@ -57,8 +60,8 @@ class Errors(Protocol):
     def response(self, error: Exception, request: Request) -> web.StreamResponse:
         """Return the response for an error."""
 
-    def committed(self, request: Request, response: web.StreamResponse) -> Finished:
-        """Return the response to send for a request whose stream may have been opened early."""
+    def joined(self, request: Request, response: web.StreamResponse) -> Finished:
+        """Return the response to send in a stream that was opened early."""
 
 
 class Segment:
@@ -219,12 +222,7 @@ class Pipeline:
             if type(result) is CoroutineType:
                 request.client.work(self._work(request, result))
                 return
-            if request.exchange.early is not None:
-                self._answer(request, result)
-                return
-            for phase in self._responses:
-                result = phase(request, result)
-            request.client.send(result)
+            self._answer(request, result)
         except Exception as exc:
             request.client.broke(exc)
 
@@ -232,18 +230,26 @@ class Pipeline:
         self._answer(request, self._errors.response(error, request))
 
     def _answer(self, request: Request, response: web.StreamResponse) -> None:
-        if request.exchange.early is not None:
-            committed = self._errors.committed(request, response)
-            if type(committed) is CoroutineType:
-                request.client.work(self._send_later(request, committed))
-                return
-            response = committed
+        exchange = request.exchange
+        early = exchange.early
+        if early is not None:
+            if exchange.commit is _EARLY:
+                joined = self._errors.joined(request, response)
+                if type(joined) is CoroutineType:
+                    request.client.work(self._send_later(request, joined))
+                    return
+                response = joined
+            early.close()
+            exchange.early = None  # so that the end has nothing to close
         for phase in self._responses:
             response = phase(request, response)
         request.client.send(response)
 
     async def _send_later(self, request: Request, waiting: Awaitable[web.StreamResponse]) -> None:
         response = await waiting
+        early = request.exchange.early
+        assert early is not None  # it is why the response was waited for
+        early.close()
         for phase in self._responses:
             response = phase(request, response)
         request.client.send(response)

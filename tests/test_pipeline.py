@@ -44,7 +44,7 @@ class Errors:
     def response(self, error: Exception, request: Request) -> web.StreamResponse:
         return web.Response(status=error.status if isinstance(error, GatewayError) else 500)
 
-    def committed(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
+    def joined(self, request: Request, response: web.StreamResponse) -> web.StreamResponse:
         raise AssertionError("no stream was opened early")
 
 

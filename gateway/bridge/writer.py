@@ -42,7 +42,6 @@ class BridgeWriter:
         client: ClientConnection,
         exchange: Exchange,
         source: BodySource | None,
-        *,
         chunked: bool = True,
         encoder: BodyEncoder | None = None,
     ) -> None:

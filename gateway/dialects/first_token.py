@@ -54,7 +54,7 @@ class FirstToken:
 
     __slots__ = ("_lines", "_splitter")
 
-    def __init__(self, *, lines: bool) -> None:
+    def __init__(self, lines: bool) -> None:
         """Create a detector for NDJSON (`lines`, as Ollama's) or for server-sent events."""
         self._lines = lines
         self._splitter: Splitter | None = None

@@ -9,13 +9,11 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.dialects import Dialect
 from gateway.errors import GatewayError, RequestError
-from gateway.exchange import EarlyStream, Exchange
+from gateway.exchange import Exchange
 from gateway.outcome import Commit
 from gateway.pipeline import Finished
 from gateway.proxy import in_stream
 from gateway.request import Request
-
-_EARLY = Commit.EARLY
 
 
 class ErrorMapping:
@@ -44,25 +42,11 @@ class ErrorMapping:
         self._logger.error("unhandled", request_id=exchange.request_id, exc_info=error)
         return self._response(GatewayError(), exchange)
 
-    def committed(self, request: Request, response: web.StreamResponse) -> Finished:
-        """Return the response to send for a request whose stream may have been opened early."""
-        exchange = request.exchange
-        early = exchange.early
-        assert early is not None
-        if exchange.commit is not _EARLY:
-            early.close()
-            return response
+    def joined(self, request: Request, response: web.StreamResponse) -> Finished:
+        """Return the response to send in a stream that was opened early."""
         if in_stream.joins(response):
-            early.close()
             return response
-        return self._joined(response, exchange, early)  # type: ignore[return-value]
-
-    async def _joined(
-        self, response: web.StreamResponse, exchange: Exchange, early: EarlyStream
-    ) -> web.StreamResponse:
-        response = await in_stream.joined(response, self._dialect, exchange)
-        early.close()
-        return response
+        return in_stream.joined(response, self._dialect, request.exchange)  # type: ignore[return-value]
 
     def _response(self, error: GatewayError, exchange: Exchange) -> web.StreamResponse:
         if exchange.commit is Commit.EARLY:

@@ -309,16 +309,16 @@ class Attempt(Pending):
         if error is not None and is_fault(error):
             self.lost(error)
         else:
-            self._release(succeeded=response is None or response.head.status < 500)
+            self._release(response is None or response.head.status < 500)
 
-    def _release(self, *, succeeded: bool) -> None:
+    def _release(self, succeeded: bool) -> None:
         self._let_go = True
         if self.upload is not None:
             self.upload.cancel()
         response = self.response
         if response is not None and not response.complete:
             response.abort()
-        self.target.upstream.release(self.endpoint, begun=self.begun, succeeded=succeeded)
+        self.target.upstream.release(self.endpoint, self.begun, succeeded)
 
     def _measure_tokens(self, exchange: Exchange) -> None:
         """Record the time for each token after the first."""

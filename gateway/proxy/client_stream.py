@@ -52,7 +52,6 @@ class ClientStream(Heartbeat):
         client: ClientConnection,
         exchange: Exchange,
         source: BodySource | None,
-        *,
         chunked: bool = True,
         encoder: BodyEncoder | None = None,
     ) -> None:
@@ -107,7 +106,7 @@ class ClientStream(Heartbeat):
                 last = self._without_bom.last(last)
             if last:
                 out += self._own(last)
-            out += self._last_chunk()
+            out += LAST_CHUNK if self._encoder is None else self._last_chunk(self._encoder)
         self.transport.write(out)
 
     def stop_looking(self) -> None:
@@ -215,12 +214,15 @@ class ClientStream(Heartbeat):
             return
         if self.behind:
             self._write_waiting()
+        last = b""
         if self.chunked and not self.transport.is_closing():
-            if event is None:
-                self.transport.write(self._last_chunk())
-            elif event:
-                self.transport.write(self._own(event))
+            if event:
+                last = self._own(event)
+            elif event is None:
+                last = LAST_CHUNK if self._encoder is None else self._last_chunk(self._encoder)
         self.close()
+        if last:
+            self.transport.write(last)
 
     # -- for the client's connection -----------------------------------------------------
 
@@ -288,11 +290,9 @@ class ClientStream(Heartbeat):
             data = self._encoder.feed(data)
         return chunk(data) if data else b""
 
-    def _last_chunk(self) -> bytes:
-        """Return the bytes that complete the body."""
-        if self._encoder is None:
-            return LAST_CHUNK
-        return chunk(self._encoder.finish()) + LAST_CHUNK
+    def _last_chunk(self, encoder: BodyEncoder) -> bytes:
+        """Return the bytes that complete an encoded body."""
+        return chunk(encoder.finish()) + LAST_CHUNK
 
     def _write(self, data: bytes) -> int:
         """Encode and write a piece. Return its size on the wire."""

@@ -31,45 +31,33 @@ Finish = Callable[[Request, UpstreamResponse], Result]
 class FirstAttempt(Attempt):
     """Attempt that delivers what is made of its response, or has the request sent again."""
 
-    __slots__ = ("_again", "_waits_for", "finish")
+    __slots__ = ("again", "finish", "waits_for")
 
     finish: Finish
-    _again: Again
-    _waits_for: ConnectionOpening | UpstreamConnection | None
+    """Function that makes what is delivered of the response."""
+    again: Again
+    """Function that sends the request again."""
+    waits_for: ConnectionOpening | UpstreamConnection | None
     """Connection that is opened, or on which the request was sent, until the response head arrives.
     """
 
-    def begin(self, finish: Finish, again: Again) -> None:
-        """Send the request, and deliver what `finish` makes of the response. `again` sends the
-        request again.
-        """
-        self.finish = finish
-        self._again = again
-        connection = self.endpoint.pool.take_idle()
-        if connection is None:
-            self._waits_for = None
-            self._open()
-        else:
-            self._waits_for = connection
-            self.send(connection, self)
-
-    def _open(self) -> None:
+    def open(self) -> None:
         """Open a connection. If that is not possible now, have the request sent again."""
         try:
-            self._waits_for = self.endpoint.pool.open_for(self, self.target.timeouts.connect_s)
+            self.waits_for = self.endpoint.pool.open_for(self, self.target.timeouts.connect_s)
         except UpstreamBusy as exc:
-            sending = self._again(self, exc)
+            sending = self.again(self, exc)
             assert sending is not None
             self.request.client.work(sending)
 
     def opened(self, connection: UpstreamConnection) -> None:
         """Send the request on the connection that was opened for it."""
-        self._waits_for = connection
+        self.waits_for = connection
         self.fresh = True
         try:
             self.send(connection, self)
         except Exception as exc:
-            self._waits_for = None
+            self.waits_for = None
             self.then(self.request, exc)
 
     def not_opened(self, error: Exception) -> None:
@@ -79,7 +67,7 @@ class FirstAttempt(Attempt):
     def answered(self, response: UpstreamResponse) -> None:
         """Deliver the response, or have the request sent again."""
         request = self.request
-        self._waits_for = None
+        self.waits_for = None
         self.response = response
         head = response.head
         upstream = self.target.upstream
@@ -92,7 +80,7 @@ class FirstAttempt(Attempt):
                 or request.exchange.trace is not None
             ):  # otherwise there is nothing to learn from it
                 self.report(response)
-            if head.status >= 400 and (sending := self._again(self, None)) is not None:
+            if head.status >= 400 and (sending := self.again(self, None)) is not None:
                 request.client.work(sending)
                 return
             self.choose(response)
@@ -112,9 +100,9 @@ class FirstAttempt(Attempt):
     def failed(self, error: Exception) -> None:
         """Deliver the error, or have the request sent again."""
         request = self.request
-        self._waits_for = None
+        self.waits_for = None
         try:
-            sending = self._again(self, error)
+            sending = self.again(self, error)
             assert sending is not None
         except Exception as exc:
             self.then(request, exc)
@@ -123,7 +111,7 @@ class FirstAttempt(Attempt):
 
     def cancel(self) -> None:
         """Give up: nobody waits for the answer."""
-        waits_for, self._waits_for = self._waits_for, None
+        waits_for, self.waits_for = self.waits_for, None
         if waits_for is None:
             return
         if isinstance(waits_for, ConnectionOpening):
@@ -149,10 +137,16 @@ its response. It raises the error, or returns None for a response, if the reques
 
 
 def first_attempt(
-    request: Request, target: Target, body: bytes | None, options: SendOptions
+    request: Request,
+    target: Target,
+    body: bytes | None,
+    options: SendOptions,
+    finish: Finish,
+    again: Again,
 ) -> FirstAttempt | None:
-    """Return the first attempt at a request, at an endpoint that has room now. None if something
-    besides the response has to be waited for.
+    """Begin the first attempt at a request, at an endpoint that has room now, and return it. It
+    delivers what `finish` makes of the response; `again` sends the request again. Return None if
+    something besides the response has to be waited for.
     """
     upstream, exchange = target.upstream, request.exchange
     retries, waking = upstream.options.retries, upstream.waking
@@ -173,4 +167,11 @@ def first_attempt(
     upload = None
     if body is None and request.body_exists:
         upload = Upload(request, options.reader, upstream)
-    return FirstAttempt(request, target, endpoint, body, options, lacking, upload=upload)
+    attempt = FirstAttempt(request, target, endpoint, body, options, lacking, None, upload)
+    attempt.finish, attempt.again = finish, again
+    attempt.waits_for = connection = endpoint.pool.take_idle()
+    if connection is None:
+        attempt.open()
+    else:
+        attempt.send(connection, attempt)
+    return attempt

@@ -95,9 +95,8 @@ class Forward:
             body, asks = asking_body(exchange, target, body)
             if asks:
                 finish = self._relayed_if_usage_may_be_asked
-        first = first_attempt(request, target, body, sending)
+        first = first_attempt(request, target, body, sending, finish, send_again)
         if first is not None:
-            first.begin(finish, send_again)
             return first
         return _finished(request, Attempts(request, target, body, sending).send(), finish)
 

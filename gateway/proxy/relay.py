@@ -244,15 +244,16 @@ class RelayedResponse(ClientResponse):
             preface = options.preface if heeds_retry(request) else b""
         if inspected is None and exchange.tap is not None:
             inspected = self._open_body()
-        stream = client.make_writer(client, exchange, self, chunked=chunked, encoder=encoder)
-        if inspected is not None:
-            stream.look = inspected.look
-            if not complete:
-                inspected.on_seen = stream.stop_looking
+        look = None if inspected is None else inspected.look
+        unread = upstream.take_unread() if has_body and upstream.unread else b""
+        stream = client.make_writer(client, exchange, self, chunked, encoder)
+        stream.look = look
+        if inspected is not None and not complete:
+            inspected.on_seen = stream.stop_looking
         stream.begin(
             self if sends_head else None,
             preface,
-            upstream.take_unread() if has_body and upstream.unread else b"",
+            unread,
             self.body.rest if complete else None,
         )
         if complete:
@@ -277,14 +278,9 @@ class RelayedResponse(ClientResponse):
     def left(self) -> None:
         """Release the client's connection: the client has left, or the body has ended."""
         self.over = True
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            if not stream.over:
-                stream.close()
-            if self._batch is not None:
-                self._batch.close()
-            if self._response_body is not None:
-                self._response_body.left()
+        if self._stream is not None:
+            self._stream.close()
+            self._let_go()
 
     # Called by the upstream connection, which calls `feed` as well:
 
@@ -295,7 +291,7 @@ class RelayedResponse(ClientResponse):
             return
         if self._batch is not None:
             self._batch.flush()
-        stream.rest(self.body.rest())
+        stream.rest((self._response_body or self._open_body()).rest())
         self._end(stream, error)
 
     # Called by the writer:
@@ -343,12 +339,21 @@ class RelayedResponse(ClientResponse):
 
     # -- private -----------------------------------------------------------------------------
 
+    def _let_go(self) -> None:
+        """Write no more to the stream: the client has left, or the body has ended."""
+        self._stream = None
+        if self._batch is not None:
+            self._batch.close()
+        body = self._response_body
+        if body is not None and body.paused:
+            body.left()
+
     def _end(self, stream: ResponseWriter, error: GatewayError | None) -> None:
+        self._let_go()
         if error is None:
             stream.end()
         else:
             self._break_off(stream, error)
-        self.left()
         self._complete()
 
     def _break_off(self, stream: ResponseWriter, error: GatewayError) -> None:

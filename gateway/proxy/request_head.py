@@ -45,7 +45,7 @@ def request_head(
     that belongs to the route and is not forwarded. `attempt` is the number of this attempt.
     """
     exchange = request.exchange
-    if exchange.tap is None and exchange.early is None:
+    if exchange.tap is None and exchange.early is None and not exchange.streamed:
         header_filter = target.header_filter
     else:
         # In a compressed response, tokens could not be counted and no event could be inserted.

@@ -69,13 +69,13 @@ class ResponseBody:
         "_first_token",
         "_gaps",
         "_going_on",
-        "_paused",
         "_paused_at",
         "_refusal",
         "_tap",
         "_tee",
         "is_stream",
         "on_seen",
+        "paused",
         "upstream",
     )
 
@@ -124,13 +124,14 @@ class ResponseBody:
             if streams or spoken:
                 exchange.streamed = self.is_stream = True
                 if head.status == 200 and not head.encoded:
-                    self._first_token, self._closely = FirstToken(lines=not streams), True
+                    self._first_token, self._closely = FirstToken(not streams), True
             if streams and not head.encoded:
                 self._filter = exchange.filter
             if spoken and head.status == 200 and not head.encoded:
                 # The body is a stream, whose first token is awaited.
                 self._continuation = continuation
-        self._paused = False
+        self.paused = False
+        """True while the receiver reads too slowly."""
         self._paused_at = 0.0
 
     @property
@@ -166,7 +167,8 @@ class ResponseBody:
 
     def rest(self) -> bytes:
         """Return the bytes held back, at the end of the body."""
-        self._say_error()
+        if self.is_stream:
+            self._say_error()
         rest = self._continuation.flush() if self._continuation is not None else b""
         if rest and self._tap is not None:
             self._tap.feed(rest)
@@ -206,13 +208,13 @@ class ResponseBody:
             self._first_token.restart()
         self._tell("continued", error.code)
         response.read_into(sink)
-        if self._paused:
+        if self.paused:
             response.pause()
 
     def pause(self) -> None:
         """Pause the upstream: the receiver reads too slowly."""
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             self._paused_at = perf_counter()
             exchange = self._exchange
             stalls = exchange.stalls = exchange.stalls or Stalls()
@@ -222,14 +224,14 @@ class ResponseBody:
 
     def resume(self) -> None:
         """Resume the upstream if it is paused: the receiver has caught up."""
-        if self._paused:
+        if self.paused:
             self.left()
             self.upstream.resume()
 
     def left(self) -> None:
         """End a pause in the statistics: the receiver has caught up or left."""
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             stalls = self._exchange.stalls
             assert stalls is not None  # the pause has begun
             stalls.seconds += perf_counter() - self._paused_at
@@ -253,25 +255,20 @@ class ResponseBody:
     def _say_error(self) -> None:
         """Record an error that ends a stream, for the log: the status does not show it."""
         exchange = self._exchange
-        if not exchange.streamed or self.upstream.head.encoded or exchange.error_code is not None:
+        failure, attempt = exchange.failure, exchange.attempt
+        if self.upstream.head.encoded or (failure is not None and failure.code is not None):
             return
         # An error is the last event of a stream, or the last before `[DONE]`.
         ending = self.upstream.ending[-_ENDING_BYTES:]
-        words = backend_words.stream_error(ending, exchange.backend_url)
+        words = backend_words.stream_error(
+            ending, None if attempt is None else attempt.endpoint.url
+        )
         if words is not None:
             exchange.passed_on(words, _TOLD_ERROR)
 
     def _tell(self, event: str, detail: str = "") -> None:
         if self._exchange.trace is not None:
             self._exchange.trace.event(event, detail)
-
-    def _looks_closely(self) -> bool:
-        return (
-            self._first_token is not None
-            or self._refusal is not None
-            or self._content is not None
-            or self._continuation is not None
-        )
 
     def _looked_at(self, data: bytes) -> bytes:
         """Pass a piece of the body to everything that inspects it, and return the part to send.
@@ -295,7 +292,9 @@ class ResponseBody:
         if self._first_token is not None and self._first_token.feed(data):
             self._first_token = None
             self._exchange.first_token_at = perf_counter()
-            self._closely = self._looks_closely()
+            self._closely = not (
+                self._refusal is None and self._content is None and self._continuation is None
+            )
             if self.on_seen is not None and self.look is None:
                 self.on_seen()
         if self._content is not None:

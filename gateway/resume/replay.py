@@ -82,7 +82,7 @@ class Replay(EventStreamResponse):
         self._first_token: FirstToken | None = None
         if generation is None:  # a generation sets these itself
             exchange.streamed = True
-            self._first_token = FirstToken(lines=False)
+            self._first_token = FirstToken(False)
         self._heartbeats = heartbeats
         self._preface = preface
         self._batch_options = batch
@@ -108,7 +108,7 @@ class Replay(EventStreamResponse):
     def start(self, request: Request) -> None:
         """Send the head and the events so far, then follow the stream."""
         client, exchange = self._begin(request), self._exchange
-        self._stream = stream = client.make_writer(client, exchange, self, encoder=self._encoder)
+        self._stream = stream = client.make_writer(client, exchange, self, True, self._encoder)
         stream.counted = 0
         feed = self._count if self._generation is None else stream.events
         if self._batch_options is not None:

@@ -61,6 +61,7 @@ class UpstreamResponse:
 
     __slots__ = (
         "_changed",
+        "_paused",
         "_sink",
         "_source",
         "complete",
@@ -92,6 +93,8 @@ class UpstreamResponse:
         call for each event.
         """
         self._changed: asyncio.Future[None] | None = None
+        self._paused = False
+        """True while reading from the source is paused."""
         self._source = source
         self.tunnel: Tunnel | None = None
         """Set if the protocol was switched. The body is then the data of the new protocol."""
@@ -146,7 +149,8 @@ class UpstreamResponse:
         """Send the data that arrives from now on to `sink`. Call `take_unread` first."""
         self._sink = sink
         self.sink_feed = sink.feed
-        self.resume()
+        if self._paused:
+            self.resume()
 
     def read_into(self, sink: BodySink) -> None:
         """Give the whole body to `sink`: what is buffered, and what arrives from now on."""
@@ -159,11 +163,13 @@ class UpstreamResponse:
 
     def pause(self) -> None:
         """Pause reading from the upstream, because the reader is slower."""
+        self._paused = True
         if self._source is not None:
             self._source.pause()
 
     def resume(self) -> None:
         """Resume reading after a pause."""
+        self._paused = False
         if self._source is not None:
             self._source.resume()
 

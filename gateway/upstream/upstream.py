@@ -186,7 +186,7 @@ class Upstream:
             endpoint.in_flight += 1
         return endpoint
 
-    def release(self, endpoint: Endpoint, *, begun: bool = False, succeeded: bool = False) -> None:
+    def release(self, endpoint: Endpoint, begun: bool = False, succeeded: bool = False) -> None:
         """Take back an endpoint after its request has ended. `begun`: `began` was called for it.
         `succeeded`: its answer is complete.
         """

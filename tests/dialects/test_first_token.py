@@ -88,7 +88,7 @@ TOKENS: dict[str, bytes] = {
 def test_the_first_token_is_the_first_event_with_content_reasoning_or_a_tool_call(
     dialect: str, token: str
 ) -> None:
-    first = FirstToken(lines=False)
+    first = FirstToken(False)
     assert [first.feed(one) for one in BEFORE[dialect]] == [False] * len(BEFORE[dialect])
     assert first.feed(TOKENS[token])
 
@@ -102,32 +102,32 @@ def compact(raw: bytes) -> bytes:
     "raw", [*(e for events in BEFORE.values() for e in events), *TOKENS.values()]
 )
 def test_an_event_without_white_space_is_judged_alike(raw: bytes) -> None:
-    assert FirstToken(lines=False).feed(compact(raw)) == FirstToken(lines=False).feed(raw)
+    assert FirstToken(False).feed(compact(raw)) == FirstToken(lines=False).feed(raw)
 
 
 def test_a_quoted_token_is_none() -> None:
     quoted = json.dumps(compact(delta(content="x")).decode())
     raw = compact(event({"choices": [{"delta": {"role": quoted, "content": ""}}]}))
-    assert not FirstToken(lines=False).feed(raw)
+    assert not FirstToken(False).feed(raw)
 
 
 def test_the_first_token_of_lines_is_the_first_with_content() -> None:
-    first = FirstToken(lines=True)
+    first = FirstToken(True)
     for message in ({"content": ""}, {"role": "assistant", "content": "", "thinking": ""}):
         assert not first.feed(json.dumps({"message": message, "done": False}).encode() + b"\n")
     assert not first.feed(b'{"response":"","done":false}\n')
     assert first.feed(
         b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"done":false}\n'
     )
-    assert FirstToken(lines=True).feed(b'{"response":"a","done":false}\n')
-    assert FirstToken(lines=True).feed(b'{"message":{"thinking":"a"}}\n')
+    assert FirstToken(True).feed(b'{"response":"a","done":false}\n')
+    assert FirstToken(True).feed(b'{"message":{"thinking":"a"}}\n')
 
 
 @given(st.lists(st.integers(1, 400), max_size=6), st.sampled_from(sorted(TOKENS)))
 def test_the_first_token_is_found_however_the_stream_is_cut(cuts: list[int], token: str) -> None:
     before = b"".join(BEFORE["chat"] + BEFORE["anthropic"])
     stream = before + TOKENS[token] + delta(content="more")
-    first, at, fed = FirstToken(lines=False), 0, 0
+    first, at, fed = FirstToken(False), 0, 0
     for size in [*cuts, len(before) + len(TOKENS[token]), len(stream)]:
         fed, at = at, at + size
         if first.feed(stream[fed:at]):
@@ -136,7 +136,7 @@ def test_the_first_token_is_found_however_the_stream_is_cut(cuts: list[int], tok
 
 
 def test_an_unfinished_event_of_a_stream_that_broke_off_does_not_spoil_the_next() -> None:
-    first = FirstToken(lines=False)
+    first = FirstToken(False)
     assert not first.feed(b'data: {"choices": [{"del')
     first.restart()
     assert first.feed(TOKENS["content"])
@@ -147,12 +147,12 @@ def test_an_unfinished_event_of_a_stream_that_broke_off_does_not_spoil_the_next(
     [b"\xef\xbb\xbf", b": comment\n", b"\n", b"id: 1\n", b"data: [\n", b"event: x\nid: 1\n"],
 )
 def test_a_token_is_found_in_an_event_of_any_form(before: bytes) -> None:
-    first = FirstToken(lines=False)
+    first = FirstToken(False)
     assert not first.feed(before)
     assert first.feed(TOKENS["content"])
 
 
 def test_a_token_is_found_among_several_events_at_once() -> None:
     before = b"".join(BEFORE["chat"][1:6] + BEFORE["anthropic"])
-    assert not FirstToken(lines=False).feed(before)
-    assert FirstToken(lines=False).feed(before + TOKENS["content"] + b"data: [DONE]\n\n")
+    assert not FirstToken(False).feed(before)
+    assert FirstToken(False).feed(before + TOKENS["content"] + b"data: [DONE]\n\n")
