@@ -198,7 +198,8 @@ class UpstreamConnection(ResponseParser):
         """
         if self._response is None or self._deadline.at == NEVER:
             return None
-        return self._loop.time() - (self._deadline.at - self._idle_s)
+        # The sum and the difference round: it could be a little less than 0.
+        return max(0.0, self._loop.time() - (self._deadline.at - self._idle_s))
 
     def pause(self) -> None:
         """Pause reading. Stops the idle timeout, as the upstream does not cause the silence."""
