@@ -124,14 +124,6 @@ def of_document(document: Sequence[str] | Sequence[Sequence[str]] | None) -> All
     return allowed_models(lists) if lists else frozenset(names)
 
 
-def most_specific(patterns: Iterable[str], name: str) -> str | None:
-    """Return the most specific of the patterns that match a name; of equal ones, the first. None if
-    none matches.
-    """
-    found = [(text, own) for text in patterns if (own := NamePattern.of(text)).matches(name)]
-    return max(found, key=lambda pair: pair[1].specificity)[0] if found else None
-
-
 def selected(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """Return the names that a list of names and patterns selects, each once, in the order of the
     list; names of the same pattern in their own order.

@@ -11,7 +11,6 @@ from gateway.model_names import (
     allowed_models,
     as_document,
     is_pattern,
-    most_specific,
     of_document,
     overlap,
     selected,
@@ -70,14 +69,12 @@ def test_lists_without_patterns_stay_a_set() -> None:
     assert allowed_models([["a", "b/*"], ["b/1", "c"]]) == frozenset({"b/1"})
 
 
-def test_the_most_specific_pattern_wins() -> None:
-    patterns = ["*", "gpt-*", "gpt-4*", "gpt-4o"]
+def test_a_name_is_more_specific_than_a_pattern_and_a_long_pattern_than_a_short_one() -> None:
+    patterns = ["gpt-*", "gpt-4o", "*", "gpt-4*"]
 
-    assert most_specific(patterns, "gpt-4o") == "gpt-4o"
-    assert most_specific(patterns, "gpt-4.1") == "gpt-4*"
-    assert most_specific(patterns, "gpt-5") == "gpt-*"
-    assert most_specific(patterns, "llama") == "*"
-    assert most_specific(patterns[1:], "llama") is None
+    ranked = sorted(patterns, key=lambda one: NamePattern.of(one).specificity, reverse=True)
+
+    assert ranked == ["gpt-4o", "gpt-4*", "gpt-*", "*"]
 
 
 def test_names_are_selected_in_the_order_of_the_list_and_once() -> None:
