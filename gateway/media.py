@@ -43,7 +43,6 @@ class Media(NamedTuple):
     tokens: int
 
 
-NO_MEDIA = Media(0, 0)
 _MAY_HOLD_MEDIA = frozenset(
     {"content", "image", "images", "input", "output", "source", "system", "type"}
 )

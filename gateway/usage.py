@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.media import NO_MEDIA, is_text, media
+from gateway.media import is_text, media
 
 _BYTES_PER_TOKEN = 4
 """Bytes of English text a token, roughly. The actual usage corrects the estimate."""
@@ -17,20 +17,25 @@ _MOST_OUTPUT_TOKENS = 1_000_000_000
 _BYTES_PER_AUDIO_TOKEN = 400
 """Bytes of a form or file for each token: compressed audio of 32 kbit/s, at 10 tokens a second."""
 _DIGITS = 12
-_MAXIMA = (
-    "max_completion_tokens",
-    "max_output_tokens",
-    "max_tokens",
-    "max_tokens_to_sample",
-    "n_predict",
-    "num_predict",
+_MAXIMA = frozenset(
+    {
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "max_tokens_to_sample",
+        "n_predict",
+        "num_predict",
+    }
 )
-_INNER_MAXIMA = (
-    ("options", "num_predict"),  # Ollama
-    ("parameters", "max_new_tokens"),  # TGI
-    ("sampling_params", "max_new_tokens"),  # SGLang
-)
-_HOLD_MAXIMA = frozenset({*_MAXIMA, *(holder for holder, _ in _INNER_MAXIMA)})
+_INNER_MAXIMA = {
+    "options": "num_predict",  # Ollama
+    "parameters": "max_new_tokens",  # TGI
+    "sampling_params": "max_new_tokens",  # SGLang
+}
+_ANSWERS = frozenset({"n", "best_of"})
+"""Members of a request that set the number of answers."""
+_OUTPUT_MEMBERS = frozenset({*_MAXIMA, *_INNER_MAXIMA, *_ANSWERS, "prompt"})
+"""Members of a request that its output depends on."""
 
 
 @dataclass(slots=True)
@@ -85,7 +90,8 @@ class Estimate:
         output = self.output
         if output is None:
             output = self.answers * (most or _DEFAULT_OUTPUT_TOKENS) if text else 0
-        return Usage(self.input, min(output, _MOST_OUTPUT_TOKENS), estimated=True)
+        # By position: with keywords, CPython 3.11 makes a dict for the call of a class.
+        return Usage(self.input, min(output, _MOST_OUTPUT_TOKENS), 0, 0, 0, True)
 
 
 def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
@@ -99,18 +105,22 @@ def estimate(document: Mapping[str, Any], size_bytes: int) -> Estimate:
         return Estimate(0, 0)
     if not document:
         return Estimate(size_bytes // _BYTES_PER_AUDIO_TOKEN + 1, None)
-    chars, tokens = NO_MEDIA if is_text(document) else media(document)
-    input_ = max(0, size_bytes - chars) // _BYTES_PER_TOKEN + 1 + tokens
+    tokens, text_bytes = 0, size_bytes
+    if not is_text(document):
+        chars, tokens = media(document)
+        text_bytes = max(0, size_bytes - chars)
+    input_ = text_bytes // _BYTES_PER_TOKEN + 1 + tokens
+    if _OUTPUT_MEMBERS.isdisjoint(document):
+        return Estimate(input_, None, 1, tokens)
     most, answers = 0, 1
-    if not _HOLD_MAXIMA.isdisjoint(document):
-        for name in _MAXIMA:
-            if name in document:
-                most = max(most, _whole(document[name]))
-        for holder, name in _INNER_MAXIMA:
-            if holder in document and isinstance(inner := document[holder], dict):
-                most = max(most, _whole(inner.get(name)))
-    if "n" in document or "best_of" in document:
-        answers = max(1, _whole(document.get("n")), _whole(document.get("best_of")))
+    for name in _OUTPUT_MEMBERS.intersection(document):
+        if name in _MAXIMA:
+            most = max(most, _whole(document[name]))
+        elif name in _INNER_MAXIMA:
+            if isinstance(inner := document[name], dict):
+                most = max(most, _whole(inner.get(_INNER_MAXIMA[name])))
+        elif name in _ANSWERS:
+            answers = max(answers, _whole(document[name]))
     prompt = document.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
         answers *= len(prompt)
