@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import ceil
 
 from gateway.limiting.demand import Level
 from gateway.limiting.rules import Amount, Rule, Unit
@@ -37,14 +37,15 @@ class HeaderFields:
         for place, rule in enumerate(rules):
             if (kind := _OPENAI.get(rule.unit)) is not None:
                 places.setdefault(kind, []).append(place)
-        for kind in places:
+        quotas = [int(amount.size) for amount in amounts]
+        for kind, found in places.items():
+            quota = "%d" if len(found) > 1 else quotas[found[0]]
             template += (
-                f"x-ratelimit-limit-{kind}: %d\r\n"
+                f"x-ratelimit-limit-{kind}: {quota}\r\n"
                 f"x-ratelimit-remaining-{kind}: %d\r\n"
                 f"x-ratelimit-reset-{kind}: %.3fs\r\n"
             )
         self._template = template.encode()
-        quotas = [int(amount.size) for amount in amounts]
         self._openai = [(found[0], found[1:], quotas) for found in places.values()]
 
     def behind(self, first: HeaderFields) -> HeaderFields:
@@ -58,13 +59,15 @@ class HeaderFields:
         """Return the lines for the levels of a decision, one level for each rule."""
         values: list[float] = []
         for level in levels:
-            values += level.remaining, math.ceil(level.wait_s)
+            values += level.remaining, ceil(level.wait_s)
         for place, others, quotas in self._openai:
-            for other in others:  # of several limits, the one with the least left counts
-                if levels[other].remaining <= levels[place].remaining:
-                    place = other
             level = levels[place]
-            values += quotas[place], level.remaining, level.wait_s
+            if others:  # of several limits, the one with the least left counts
+                for other in others:
+                    if levels[other].remaining <= level.remaining:
+                        place, level = other, levels[other]
+                values.append(quotas[place])
+            values += level.remaining, level.wait_s
         return self._template % tuple(values)
 
 
