@@ -15,7 +15,7 @@ _strstr.restype = ctypes.c_void_p
 
 def occurs(data: bytes, what: bytes) -> bool:
     """Tell whether `what`, which has no zero byte, occurs in `data`."""
-    if len(data) <= _SHORT_BYTES or b"\0" in data:
+    if len(data) <= _SHORT_BYTES or 0 in data:
         return data.rfind(what) >= 0
     return _strstr(data, what) is not None
 
@@ -24,10 +24,7 @@ def occurs_twice(data: bytes, what: bytes) -> bool:
     """Tell whether `what`, which has no zero byte, occurs in two places of `data`, one behind the
     other.
     """
-    if len(data) <= _SHORT_BYTES or b"\0" in data:
-        # Searching backward takes a seventh of the time: JSON is full of quotes, with which a key
-        # ends.
-        at = data.rfind(what)
-        return at >= 0 and data.rfind(what, 0, at) >= 0
+    if len(data) <= _SHORT_BYTES or 0 in data:
+        return data.count(what) > 1
     first = _strstr(data, what)  # bytes end with a zero byte, as C requires
     return first is not None and _strstr(first + len(what), what) is not None
