@@ -8,7 +8,7 @@ from gateway.limiting.demand import Demand
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.keys import Caller, Limited
 from gateway.limiting.own_rules import OwnRules
-from gateway.limiting.rules import Rule, Unit
+from gateway.limiting.rules import Rule, Unit, unsettled
 from gateway.usage import Usage
 
 _ACCOUNTS_CAP = 8192
@@ -23,13 +23,13 @@ class Account:
         "amounts",
         "fields",
         "has_lasting_keys",
-        "holds_slots",
         "is_metered",
         "modes",
         "noted",
         "principal",
         "rules",
-        "settles",
+        "slots",
+        "unsettled",
         "warned",
     )
 
@@ -61,9 +61,12 @@ class Account:
         fixed = [demand for _, _, _, demand in self._parts if demand is not None]
         self._fixed = fixed if len(fixed) == len(self._parts) else None
         """Demands of a request, if all requests have the same."""
-        self.holds_slots = any(rule.unit is Unit.CONCURRENCY for rule in rules)
-        self.settles = any(rule.unit is not Unit.REQUESTS for rule in rules)
-        """True if there is something to correct or to release when a request ends."""
+        self.slots = tuple(
+            place for place, rule in enumerate(self.rules) if rule.unit is Unit.CONCURRENCY
+        )
+        """Places of the rules that a request holds a slot of."""
+        self.unsettled = unsettled(self.rules)
+        """Rules, each with its place, for which a request's end matters."""
 
     def demands(self, request: Limited, asked: Usage) -> list[Demand]:
         """Return the demands of a request, one for each rule, in a list of its own. `asked` is the

@@ -30,8 +30,8 @@ class Decision:
     verdict: LimitVerdict
     fields: HeaderFields | None
     """Header fields of these rules; None if callers are not told what remains."""
-    settles: bool = True
-    """False if nothing is left to do when the request ends: it only took from buckets."""
+    unsettled: Sequence[tuple[int, Rule]] = ()
+    """Result of `unsettled` for these rules."""
 
     @property
     def taken(self) -> list[Taken]:

@@ -180,3 +180,10 @@ class Rule:
         if len(text) > _KEY_CHARACTERS or not text.isprintable():
             return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return text
+
+
+def unsettled(rules: Sequence[Rule]) -> tuple[tuple[int, Rule], ...]:
+    """Return the rules, each with its place, for which there is something to correct or to release
+    when a request ends.
+    """
+    return tuple((place, rule) for place, rule in enumerate(rules) if rule.unit is not _REQUESTS)

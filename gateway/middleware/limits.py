@@ -22,7 +22,7 @@ from gateway.limiting.demand import Demand, Kind, LimitVerdict
 from gateway.limiting.guard import GuardedStore
 from gateway.limiting.leases import Leases
 from gateway.limiting.own_rules import OwnRules
-from gateway.limiting.rules import Rule
+from gateway.limiting.rules import Rule, unsettled
 from gateway.limiting.soft_limits import HEADER, SoftLimits
 from gateway.request import Request
 from gateway.request_body.reader import BodyReader
@@ -147,19 +147,21 @@ class RequestLimits:
         nothing was used.
         """
         decided = exchange.decided
-        if decided is None or not decided.settles:
+        if decided is None or not decided.unsettled:
             return
+        superseded = exchange.superseded
         corrects = (
-            not exchange.superseded
+            not superseded
             and decided.verdict.refused is None
             and (exchange.session is None or exchange.session.meter is None)
         )
         used = exchange.usage or _NOTHING
         posts: list[Demand] = []
-        for rule, demand in zip(decided.rules, decided.demands, strict=True):
+        for place, rule in decided.unsettled:
+            demand = decided.demands[place]
             if demand.kind is _LEASE:
                 release = self._leases.give_up(demand)
-                if release is not None and not exchange.superseded:
+                if release is not None and not superseded:
                     posts.append(release)
             elif corrects and rule.correction is not None:
                 difference = rule.cost(exchange, used) - demand.amount
@@ -208,11 +210,13 @@ class RequestLimits:
             self._read_usage(exchange)
         known = {(rule.name, rule.unit.value): rule for rule in account.rules}
         held = [one for one in taken if (one.rule, one.unit) in known]
+        rules = [known[one.rule, one.unit] for one in held]
         exchange.decided = Decision(
-            [known[one.rule, one.unit] for one in held],
+            rules,
             [one.demand for one in held],
             LimitVerdict(tuple(one.level for one in held)),
             None,
+            unsettled(rules),
         )
         for one in held:
             if one.demand.kind is _LEASE:
@@ -264,7 +268,7 @@ class RequestLimits:
     ) -> None:
         """Record the verdict, and hold the slots. Raise RateLimited."""
         rules, before = account.rules, exchange.decided
-        exchange.decided = Decision(rules, demands, verdict, account.fields, account.settles)
+        exchange.decided = Decision(rules, demands, verdict, account.fields, account.unsettled)
         if before is not None:
             if verdict.refused is not None:
                 before = self._give_back(before)
@@ -277,10 +281,8 @@ class RequestLimits:
             warning = self._soft.check(account.warned, rules, demands, verdict)
             if warning is not None:
                 exchange.response_headers.append((HEADER, warning))
-        if account.holds_slots:
-            for demand in demands:
-                if demand.kind is _LEASE:
-                    self._leases.keep(demand)
+        for place in account.slots:
+            self._leases.keep(demands[place])
 
     def _give_back(self, before: Decision) -> Decision:
         """Give back what was taken for the head of a request that is refused for its body. Return
@@ -356,6 +358,7 @@ def _joined(head: Decision, body: Decision) -> Decision:
             None if refused is None else len(head.rules) + refused,
         ),
         None if head.fields is None or body.fields is None else body.fields.behind(head.fields),
+        unsettled(rules),
     )
 
 
