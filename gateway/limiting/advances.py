@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from math import floor
 
 from gateway.limiting.demand import Demand, Kind, Level, LimitVerdict
 from gateway.limiting.gcra import EPSILON
@@ -81,7 +82,7 @@ class _TokenAdvance:
         self.unused -= amount
         wait_s = self.full_at - now - self.unused / per_s
         left_s = self._depth_s - wait_s
-        return Level(int(left_s * per_s + EPSILON) if left_s > 0.0 else 0, wait_s)
+        return Level(floor(left_s * per_s + EPSILON) if left_s > 0.0 else 0, wait_s)
 
     def settled(self, demand: Demand) -> bool:
         """Correct the advance instead of its bucket, within the bounds of the advance. Return False
