@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.limiting.demand import Demand
+from gateway.limiting.demand import Demand, Kind
 from gateway.limiting.header_fields import HeaderFields
 from gateway.limiting.keys import Caller, Limited
 from gateway.limiting.own_rules import OwnRules
@@ -12,14 +12,16 @@ from gateway.limiting.rules import Rule, Unit, unsettled
 from gateway.usage import Usage
 
 _ACCOUNTS_CAP = 8192
+_VARYING = Demand(Kind.TAKE, "", 0.0)
+"""Placeholder for a demand that each request has its own of."""
 
 
 class Account:
     """Rules that apply to one caller, with their keys and amounts."""
 
     __slots__ = (
-        "_fixed",
-        "_parts",
+        "_demands",
+        "_varying",
         "amounts",
         "fields",
         "has_lasting_keys",
@@ -53,14 +55,15 @@ class Account:
         """Places of the rules that have a soft limit."""
         self.fields = HeaderFields(self.rules, self.amounts) if show else None
         """Header fields that tell the caller what remains; None if it is not told."""
-        self._parts = tuple(
-            (rule, rule.key_of(caller), amount, rule.fixed_demand(caller))
-            for rule, amount in zip(self.rules, self.amounts, strict=True)
+        fixed = [rule.fixed_demand(caller) for rule in rules]
+        self._demands = [demand or _VARYING for demand in fixed]
+        """Demands that all requests have, each in the place of its rule."""
+        self._varying = tuple(
+            (place, rule, rule.key_of(caller), amount)
+            for place, (rule, amount) in enumerate(zip(rules, self.amounts, strict=True))
+            if fixed[place] is None
         )
-        """Each rule with its key, its amount, and its demand if all requests have the same."""
-        fixed = [demand for _, _, _, demand in self._parts if demand is not None]
-        self._fixed = fixed if len(fixed) == len(self._parts) else None
-        """Demands of a request, if all requests have the same."""
+        """The other rules, each with its place, its key and its amount."""
         self.slots = tuple(
             place for place, rule in enumerate(self.rules) if rule.unit is Unit.CONCURRENCY
         )
@@ -72,12 +75,10 @@ class Account:
         """Return the demands of a request, one for each rule, in a list of its own. `asked` is the
         usage that it may reach.
         """
-        if self._fixed is not None:
-            return self._fixed.copy()
-        return [
-            fixed or rule.demand_on(key, amount, request, asked)
-            for rule, key, amount, fixed in self._parts
-        ]
+        demands = self._demands.copy()
+        for place, rule, key, amount in self._varying:
+            demands[place] = rule.demand_on(key, amount, request, asked)
+        return demands
 
 
 class Accounts:
