@@ -222,3 +222,15 @@ def test_the_words_of_a_relayed_refusal_are_told_though_no_error_is_the_gateways
         EndReason.COMPLETE, upstream="up", status=400, failure=Failure(None, "no such model")
     )
     assert json.loads(line(exchange))["reason"] == "no such model"
+
+
+@pytest.mark.parametrize("first_byte_s", [None, 0.0012344])
+@pytest.mark.parametrize("first_token_s", [None, 0.1])
+def test_the_times_that_are_known_are_written_in_their_order(
+    first_byte_s: float | None, first_token_s: float | None
+) -> None:
+    known = {"first_byte_at": first_byte_s, "first_token_at": first_token_s}
+    data = line(ended(started_at=0.0, ended_at=1.5, **known)).decode()
+    first_byte = "" if first_byte_s is None else ',"first_byte_ms":1.234'
+    ttft = "" if first_token_s is None else ',"ttft_ms":100.000'
+    assert f',"bytes_out":0{first_byte}{ttft},"duration_ms":1500.000,"event"' in data

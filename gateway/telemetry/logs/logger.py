@@ -95,12 +95,18 @@ def line_writer(logger: FilteringBoundLogger, event: str) -> Callable[[Sequence[
     head = "{" + "".join(f"{quoted(name)}:{json.dumps(value)}," for name, value in context.items())
     tail = f',"event":{quoted(event)},"level":"info","time":"'
 
+    second_ns, upto_second = 0, f"{tail}1970-01-01T00:00:00."
+
     def write(lines: Sequence[str]) -> None:
+        nonlocal second_ns, upto_second
         if control.least > least:
             return
-        second, fraction = divmod(time.time_ns() // 1000, 1_000_000)
-        upto_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        end = f'{tail}{upto_second}.{fraction:06d}Z"}}\n'
+        since_ns = time.time_ns() - second_ns
+        if not 0 <= since_ns < 1_000_000_000:  # the text of a second is kept: it costs the most
+            second, since_ns = divmod(second_ns + since_ns, 1_000_000_000)
+            second_ns = second * 1_000_000_000
+            upto_second = tail + time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        end = f'{upto_second}{str(since_ns // 1000).zfill(6)}Z"}}\n'
         sink(f"{head}{f'{end}{head}'.join(lines)}{end}".encode())
 
     return write
