@@ -122,17 +122,17 @@ class EventBatch:
         """Tell whether a piece may wait for the next one. Note its time and its type."""
         before, self._last_at = self._last_at, self._loop.time()
         same_type = True
-        if b"event:" in data:
+        if data.find(b"event:") >= 0:  # `in` takes longer for bytes: see gateway/sse.py
             types = _TYPE.findall(data)
             same_type = all(kind == self._type for kind in types)
             if types:
                 self._type = types[-1]
-        elif self._type is not None and b"data:" in data:
+        elif self._type is not None and data.find(b"data:") >= 0:
             self._type, same_type = None, False  # of the default type
         return (
             same_type
             and self.begun
             and self._last_at - before < self._options.max_delay_s
-            and _DONE not in data
+            and data.find(_DONE) < 0
             and not self._writer.behind
         )
