@@ -86,11 +86,13 @@ def config(first: ScriptedUpstream, second: ScriptedUpstream, **upstream: Any) -
     return document
 
 
-async def ask(gateway: RunningGateway, body: Any = ASKED) -> tuple[bytes, bool]:
+async def ask(
+    gateway: RunningGateway, body: Any = ASKED, fields: bytes = b""
+) -> tuple[bytes, bool]:
     """The body of the answer, and whether it ended in order."""
     data = json.dumps(body).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-    head += b"Content-Type: application/json\r\n"
+    head += b"Content-Type: application/json\r\n" + fields
     async with RawClient(gateway.port) as client:
         await client.send(head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
         assert (await client.read_head()).status == 200
@@ -134,6 +136,21 @@ async def test_another_endpoint_goes_on_in_the_same_stream(start_gateway: StartG
     assert asked["max_tokens"] == 7
     assert (line["end"], line["continued"]) == ("complete", 1)
     assert line["endpoint"] == second.url
+
+
+async def test_the_backend_that_goes_on_is_not_asked_for_a_compressed_answer(
+    start_gateway: StartGateway,
+) -> None:
+    async with ScriptedUpstream(FIRST) as first, ScriptedUpstream(SECOND) as second:
+        document = config(first, second)
+        # Nothing else reads the answer.
+        document["routes"][0]["heartbeat"] = None
+        document["telemetry"] = {"log": {"access": False}, "metrics": None, "traces": None}
+        body, clean = await ask(await start_gateway(document), fields=b"Accept-Encoding: gzip\r\n")
+    assert clean
+    assert text_of(body) == "Once upon a time."
+    assert first.requests[0].values("accept-encoding") == [b"gzip"]
+    assert second.requests[0].values("accept-encoding") == []
 
 
 @pytest.mark.parametrize("shown", [True, False])
