@@ -69,8 +69,11 @@ class Fleet:
     async def _ask(
         self, number: int, method: str, path: str, document: Any, timeout_s: float
     ) -> WorkerReply:
+        session = self._sessions[number]
+        if session.closed:
+            return WorkerReply(number, 0, None)  # this process ends, and a task still asks
         try:
-            async with self._sessions[number].request(
+            async with session.request(
                 method,
                 URL(f"http://worker{path}", encoded=True),
                 data=None if document is None else orjson.dumps(document),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.admin.fleet import Fleet
+from gateway.admin.fleet import Fleet, WorkerReply
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -79,3 +79,11 @@ async def test_a_path_that_a_worker_does_not_know_is_a_reply_without_a_document(
     [reply] = await fleet.ask("GET", "/nowhere")
     await fleet.close()
     assert (reply.status, reply.document, reply.ok) == (404, None, False)
+
+
+async def test_a_fleet_that_is_closed_has_no_answer(workers: Workers) -> None:
+    await workers.add(well)
+    fleet = workers.fleet()
+    await fleet.close()  # while a task of the admin process still asks
+
+    assert await fleet.ask("GET", "/status") == [WorkerReply(0, 0, None)]
