@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -52,11 +54,13 @@ async def browser_at(url: str, profile: Path, *options: str) -> AsyncIterator[No
         *("--remote-debugging-port=0", f"--user-data-dir={profile}", *options, url),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield
     finally:
-        process.terminate()
+        # The program may be a shell script, which does not pass on a signal to the browser.
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
