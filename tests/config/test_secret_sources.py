@@ -70,7 +70,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     started = time.monotonic()
     with pytest.raises(ValueError, match=r"sh did not end within 0\.1 s"):
         run_command(("sh", "-c", "sleep 60 & wait"), 0.1, tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30, "its children sleep for 60 s"
 
 
 def test_the_same_secret_is_read_once_in_a_load(tmp_path: Path) -> None:

