@@ -24,8 +24,8 @@ _OTHER_CASES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True
 _ESCAPED = rb"\u006"
 """Start of an escaped letter of the key `model`: m, o, d, e and l are U+0064 to U+006F."""
 _BACKSLASH = ord("\\")
-"""Number, not bytes: CPython 3.11 takes 2000 instructions more to look for bytes with `in`, since it
-tries them as a number first, and makes an exception.
+"""Number, not bytes: CPython 3.11 takes 2000 instructions more to look for bytes with `in`, since
+it tries them as a number first, and makes an exception.
 """
 _MAXIMA = ("max_tokens", "max_completion_tokens")
 _KEPT_BYTES = 4096

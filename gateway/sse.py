@@ -17,8 +17,8 @@ _ACCEPT = istr("Accept")
 _MEDIA_TYPE = EVENT_STREAM.encode()
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR, _NUL = b"\n\r\0"
-"""Numbers, not bytes: CPython 3.11 takes 2000 instructions more to look for bytes with `in`, since it tries
-them as a number first, and makes an exception.
+"""Numbers, not bytes: CPython 3.11 takes 2000 instructions more to look for bytes with `in`, since
+it tries them as a number first, and makes an exception.
 """
 _BREAKS = b"\r\n"
 _DEFAULT_CAP_BYTES = 10 * 1024 * 1024 + 64 * 1024
