@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,16 +70,6 @@ class MakeWriter(Protocol):
         """
 
 
-class Pacing(Protocol):
-    """Pacing of work that arrives in crowds."""
-
-    def take(self) -> bool:
-        """Tell whether one more may be done now. Otherwise it has to `wait`."""
-
-    def wait(self, begin: Callable[[], None], /) -> None:
-        """Call `begin` in a later turn of the event loop."""
-
-
 class ClientConnection(Protocol):
     """Connection of the client, as used by a response."""
 
@@ -116,10 +106,6 @@ class ClientConnection(Protocol):
     @property
     def backlog(self) -> Backlog:
         """Queue for work to do in later turns of the event loop."""
-
-    @property
-    def ends(self) -> Pacing:
-        """Pacing of streams that end."""
 
     def may_keep_alive(self) -> bool:
         """Tell whether the connection may serve another request after this one."""

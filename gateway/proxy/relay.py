@@ -285,21 +285,14 @@ class RelayedResponse(ClientResponse):
     # Called by the upstream connection, which calls `feed` as well:
 
     def finish(self, error: GatewayError | None) -> None:
-        """End the response, or start failover if the body broke off. A stream that is complete ends
-        when its turn comes: the client has all of its events.
-        """
+        """End the response, or start failover if the body broke off."""
         stream = self._stream
         if stream is None or (error is not None and self.body.goes_on(error, self)):
             return
         if self._batch is not None:
             self._batch.flush()
         stream.rest((self._response_body or self._open_body()).rest())
-        client = self._client
-        assert client is not None
-        if error is None and self._exchange.streamed and not client.ends.take():
-            client.ends.wait(self._end_complete)
-        else:
-            self._end(stream, error)
+        self._end(stream, error)
 
     # Called by the writer:
 
@@ -338,11 +331,7 @@ class RelayedResponse(ClientResponse):
         """End the body with an error that the upstream did not cause. Closes the upstream
         connection.
         """
-        if self._stream is None:
-            return
-        if self.body.upstream.complete:
-            self._end_complete()  # it was only waiting for its turn
-        else:
+        if self._stream is not None:
             self.body.abort()
             if self._batch is not None:
                 self._batch.flush()
@@ -358,11 +347,6 @@ class RelayedResponse(ClientResponse):
         body = self._response_body
         if body is not None and body.paused:
             body.left()
-
-    def _end_complete(self) -> None:
-        """End a body that is complete, unless the client has left."""
-        if self._stream is not None:
-            self._end(self._stream, None)
 
     def _end(self, stream: ResponseWriter, error: GatewayError | None) -> None:
         self._let_go()

@@ -43,7 +43,6 @@ class AnsweringRules(ClosingRules, Protocol):
     cutting: bool
     keepalive_s: float
     turns: Turns
-    ends: Turns
     streams: int
     """Number of response bodies being sent."""
 
@@ -109,11 +108,6 @@ class AnsweringConnection(ClosingConnection):
     def backlog(self) -> Backlog:
         """Queue for work to do in later turns of the event loop."""
         return self._listener.backlog
-
-    @property
-    def ends(self) -> Turns:
-        """Pacing of streams that end."""
-        return self._listener.ends
 
     def attach(self, writer: BodyWriter) -> None:
         """Tell `writer` when to pause and resume, until `detach`."""

@@ -19,7 +19,7 @@ from gateway.load.backlog import Backlog
 from gateway.load.turn_writes import TurnWrites
 from gateway.server.branch import BranchConnection
 from gateway.server.connection import Connection
-from gateway.server.turns import END_TURN_S, Turns
+from gateway.server.turns import Turns
 
 FAREWELL_S = 0.5
 """Seconds for the final errors of a drain to be sent."""
@@ -52,8 +52,6 @@ class Listener:
         """Writes that wait for the end of the turn."""
         self.turns = Turns(loop)
         """Pacing of requests that arrive at the same time."""
-        self.ends = Turns(loop, END_TURN_S)
-        """Pacing of streams that end at the same time."""
         self.streams = 0
         """Number of response bodies being sent."""
         self.backlog = Backlog(loop)

@@ -1,13 +1,10 @@
-"""Pacing of work that arrives in crowds, requests that begin and streams that end: it is done for a
-short time in each turn of the event loop, so that the events of other streams are not delayed.
+"""Pacing of new requests: they begin for a short time in each turn of the event loop, so that
+streams are not delayed.
 
 If many requests arrive at once, the event loop would begin all of them before it polls its sockets
 again: 200 requests delay every stream by 10 ms. With pacing, the loop polls in between. The limit
 is a time and not a number, because a request takes 25 µs to begin, or some milliseconds with a
 large body.
-
-Streams that began in one crowd end in one, and each end takes as long as a beginning. Nobody waits
-for it, since all of the body is sent before.
 
 Streams go first, but not forever: where they keep the loop busy, requests that have waited for
 `PATIENCE_S` get a share of its time.
@@ -29,8 +26,6 @@ TURN_S = 0.0003
 An event waits for it and for the answers to the requests, which take twice as long. A shorter time
 makes the loop poll more often, which costs each of many requests more.
 """
-END_TURN_S = 0.00015
-"""The same for streams that end. Less, because a client waits for a beginning."""
 PATIENCE_S = 0.5
 """Wait of a request, in seconds, after which requests begin for longer in a turn."""
 SHARE = 0.4
@@ -48,17 +43,13 @@ Begin = Callable[[], None]
 
 
 class Turns:
-    """Pacing of what begins, or of what ends, in one event loop."""
+    """Pacing of the new requests of one event loop."""
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        turn_s: float = TURN_S,
-        clock: Callable[[], float] = time.perf_counter,
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """`turn_s` is the time of one turn in which something begins. `clock` returns seconds."""
+        """`clock` returns seconds."""
         self._loop = loop
-        self._turn_s = turn_s
         self._clock = clock
         self._until = 0.0
         """Time after which no request begins in this turn, if one has begun in it."""
@@ -84,7 +75,7 @@ class Turns:
         self._asked_at = now = self._clock()
         if not self._scheduled:
             self._scheduled = True
-            self._until = now + self._turn_s
+            self._until = now + TURN_S
             self._loop.call_soon(self._next_turn)
             return True
         return not self._waiting and now < self._until
@@ -112,10 +103,10 @@ class Turns:
         self._loop.call_soon(self._next_turn)
         clock = self._clock
         now = clock()
-        time_s = self._turn_s
+        time_s = TURN_S
         _, arrived, _ = waiting[0]
         if now - arrived > PATIENCE_S:
-            time_s = min(max(time_s, SHARE * (now - self._paused_at)), LONGEST_S)
+            time_s = min(max(TURN_S, SHARE * (now - self._paused_at)), LONGEST_S)
         self._until = until = now + time_s
         while True:  # one begins in any case
             begin, _, owner = waiting.popleft()

@@ -7,15 +7,15 @@ import itertools
 
 import pytest
 
-from gateway.server.turns import END_TURN_S, LONGEST_S, PATIENCE_S, SHARE, TURN_S, Turns
+from gateway.server.turns import LONGEST_S, PATIENCE_S, SHARE, TURN_S, Turns
 
 
 class Crowd:
     """Requests that each take some time to begin."""
 
-    def __init__(self, turn_s: float = TURN_S) -> None:
+    def __init__(self) -> None:
         self.now_s = 1000.0
-        self.turns = Turns(asyncio.get_running_loop(), turn_s, lambda: self.now_s)
+        self.turns = Turns(asyncio.get_running_loop(), lambda: self.now_s)
         self.begun: list[str] = []
 
     def arrives(self, name: str, owner: str = "", *, takes_s: float = 0.0) -> None:
@@ -55,13 +55,6 @@ async def test_requests_begin_for_some_time_of_each_turn(crowd: Crowd) -> None:
         crowd.arrives(str(number), takes_s=TURN_S / 4.5)
     assert await crowd.begun_in_each_turn(20) == [5, 5, 5, 5]
     assert crowd.begun == [str(number) for number in range(20)], "in the order of arrival"
-
-
-async def test_streams_end_for_a_shorter_time_of_each_turn_than_requests_begin() -> None:
-    crowd = Crowd(END_TURN_S)
-    for number in range(12):
-        crowd.arrives(str(number), takes_s=TURN_S / 4.5)
-    assert await crowd.begun_in_each_turn(12) == [3, 3, 3, 3]
 
 
 async def test_one_begins_in_each_turn_however_long_it_takes(crowd: Crowd) -> None:
