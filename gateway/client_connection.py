@@ -77,8 +77,8 @@ class ClientConnection(Protocol):
     """Transport of the connection; None once the client has left."""
     make_writer: MakeWriter
     pending: Cancellable | None
-    """Answer to the request in flight that will be sent by a call, without a task. It is cancelled
-    if the client leaves.
+    """Answer to the request in flight that will be sent by a call, without a task, or that a
+    plug-in sends itself. It is cancelled if the client leaves.
     """
     secure: bool
     """True if the client's connection to this process is encrypted."""

@@ -85,8 +85,14 @@ class ClientResponse(LeanResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if not self.prepared:
-            self.start(cast(Request, getattr(request, "original", request)))
+            original = cast(Request, getattr(request, "original", request))
+            self.start(original)
+            original.client.pending = self  # until the pipeline hands the response over
         return None
+
+    def cancel(self) -> None:
+        """Stop writing: the client has left before the pipeline handed the response over."""
+        self.left()
 
     async def write_eof(self, data: bytes = b"") -> None:
         if not self.over:

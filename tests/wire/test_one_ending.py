@@ -323,3 +323,23 @@ async def test_a_request_that_comes_when_others_are_ended_is_refused(
     assert refused.json()["error"]["code"] == "gateway_draining"
     assert refused.value("retry-after") == b"1"
     assert len(upstream.requests) == 1
+
+
+async def test_a_stream_that_a_plug_in_sends_is_let_go_when_its_client_leaves(
+    start_gateway: StartGateway,
+) -> None:
+    middleware = [{"use": "tests.support.sending_plugin.send"}]
+    async with ScriptedUpstream() as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, middleware=middleware))
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            connection = await received(upstream)
+            await connection.send(STREAM_HEAD + chunk(EVENTS[0]))
+            await client.read_until(EVENTS[0])
+            (served,) = gateway.server.listener.connections
+            writer: Any = served.writer
+            assert writer.slot is not None  # its heartbeats
+        line = await logged(gateway)
+        assert line["end"] == "client_abort"
+        assert not gateway.server.listener.streams
+        assert writer.slot is None
