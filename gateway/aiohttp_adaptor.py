@@ -350,6 +350,19 @@ class LeanResponse(web.StreamResponse):
 
 # -- plug-ins --------------------------------------------------------------------------------------
 
+
+class ObservedRequest(web.Request):
+    """aiohttp's request, which notes when a response of aiohttp's own begins."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        await super()._prepare_hook(response)
+        self.answered(response.status)
+
+    def answered(self, status: int) -> None:
+        """Note that the head of a response is sent now."""
+        raise NotImplementedError
+
+
 AnyRequest = TypeVar("AnyRequest", bound=web.Request)
 
 

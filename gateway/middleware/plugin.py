@@ -20,7 +20,12 @@ from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.aiohttp_adaptor import RawRequestMessage, aiohttp_request, arrived_body
+from gateway.aiohttp_adaptor import (
+    ObservedRequest,
+    RawRequestMessage,
+    aiohttp_request,
+    arrived_body,
+)
 from gateway.config.plug_in import PlugInUnusable, found_at, has_options, made_with
 from gateway.exchange import Exchange
 from gateway.request import Request
@@ -35,7 +40,7 @@ class Middleware(Protocol):
         """Answer the request, or pass it to `handler` and return the response."""
 
 
-class PluginRequest(web.Request):
+class PluginRequest(ObservedRequest):
     """aiohttp's request, for plug-ins, with the exchange it belongs to."""
 
     exchange: Exchange
@@ -45,6 +50,10 @@ class PluginRequest(web.Request):
         """Return the whole body, and keep it for the policies behind the plug-in."""
         self.original.received = body = await super().read()
         return body
+
+    def answered(self, status: int) -> None:
+        """Note that the head of a response of aiohttp's own is sent now."""
+        self.exchange.answered(status)
 
 
 class Plugin:

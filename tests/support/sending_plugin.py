@@ -1,4 +1,4 @@
-"""Plug-in middleware that sends the response itself, and waits for its end."""
+"""Plug-in middleware that sends responses itself, and waits for their end."""
 
 from __future__ import annotations
 
@@ -13,3 +13,18 @@ async def send(request: web.Request, handler: Handler) -> web.StreamResponse:
     await response.prepare(request)
     await response.write_eof()
     return response
+
+
+@web.middleware
+async def send_and_fail(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send the response, and fail."""
+    await send(request, handler)
+    raise RuntimeError
+
+
+@web.middleware
+async def begin_and_fail(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Begin a response of aiohttp's own, and fail."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    raise RuntimeError

@@ -343,3 +343,18 @@ async def test_a_stream_that_a_plug_in_sends_is_let_go_when_its_client_leaves(
         assert line["end"] == "client_abort"
         assert not gateway.server.listener.streams
         assert writer.slot is None
+
+
+@pytest.mark.parametrize("plugin", ["send_and_fail", "begin_and_fail"])
+async def test_a_plug_in_that_fails_behind_its_response_causes_no_second_one(
+    start_gateway: StartGateway, plugin: str
+) -> None:
+    middleware = [{"use": f"tests.support.sending_plugin.{plugin}"}]
+    async with ScriptedUpstream(sse_reply(EVENTS)) as upstream:
+        gateway = await start_gateway(simple_config(upstream.url, middleware=middleware))
+        async with RawClient(gateway.port) as client:
+            await client.send(POST)
+            assert (await client.read_head()).status == 200
+            assert b"HTTP/1.1" not in await client.read_to_end()
+        line = await logged(gateway)
+    assert line["end"] == "internal_error"
