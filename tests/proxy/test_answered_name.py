@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from tests.dialects.translation.wire import NAMES, answer_of, stream_of
 from tests.support.client import request
 from tests.support.exchange import ask
 from tests.support.gateway import StartGateway
+from tests.support.growth import LINEAR_AT_MOST, growth
 from tests.support.upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -69,16 +70,12 @@ def test_whole_events_pass_at_once() -> None:
 
 
 def test_the_work_is_linear() -> None:
-    def took_s(events: int) -> float:
-        names = NameReplacer("mine")
-        started = time.process_time()
-        for _ in range(events):
-            for at in range(0, len(STREAM), 16):
-                names.feed(STREAM[at : at + 16])
-        return time.process_time() - started
+    def work(events: int) -> Callable[[], object]:
+        stream = STREAM * events
+        pieces = [stream[at : at + 16] for at in range(0, len(stream), 16)]
+        return lambda: list(map(NameReplacer("mine").feed, pieces))
 
-    took_s(20)
-    assert min(took_s(200) for _ in range(3)) < 4 * min(took_s(100) for _ in range(3))
+    assert growth(work, 50) < LINEAR_AT_MOST
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

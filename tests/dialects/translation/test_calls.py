@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ from tests.dialects.translation.wire import (
     pieces_of,
     told,
 )
+from tests.support.growth import LINEAR_AT_MOST, growth
 
 
 @pytest.mark.parametrize(
@@ -106,15 +107,12 @@ def test_a_name_may_come_in_parts(names: list[str]) -> None:
 
 
 def test_the_work_for_a_name_in_every_delta_is_linear() -> None:
-    def took_s(count: int) -> float:
+    def work(count: int) -> Callable[[], object]:
         text = "x" * 1000 + "}"
         parts = [call_chunk(index=0, function={"name": "f", "arguments": text})] * count
-        started = time.process_time()
-        pieces_of("openai", parts)
-        return time.process_time() - started
+        return lambda: pieces_of("openai", parts)
 
-    took_s(100)
-    assert min(took_s(4000) for _ in range(2)) < 3 * min(took_s(2000) for _ in range(2))
+    assert growth(work, 1000) < LINEAR_AT_MOST
 
 
 def test_usage_in_every_event_does_not_end_a_call() -> None:
