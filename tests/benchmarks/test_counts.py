@@ -8,6 +8,10 @@ from benchmarks import counts
 from benchmarks.counts import Counts, growth
 
 
+TRIES = 5
+"""Counts until one has no growth: on a busy machine, a timer may run during every request of one."""
+
+
 @pytest.fixture(scope="module")
 def kept() -> dict[str, Counts]:
     found = counts.kept()
@@ -21,12 +25,16 @@ def test_a_request_costs_no_more_instructions_than_are_kept(
     kept: dict[str, Counts], name: str
 ) -> None:
     """If this is meant: `python -m benchmarks counts --update`."""
-    now = counts.count(whole=name == "whole")
-    grown = {
-        unit: more
-        for unit in counts.UNITS
-        if (more := growth(getattr(kept[name], unit), getattr(now, unit)))
-    }
+    grown: dict[str, str] = {}
+    for _ in range(TRIES):
+        now = counts.count(whole=name == "whole")
+        grown = {
+            unit: more
+            for unit in counts.UNITS
+            if (more := growth(getattr(kept[name], unit), getattr(now, unit)))
+        }
+        if not grown:
+            break
     assert grown == {}
 
 
