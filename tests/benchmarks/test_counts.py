@@ -7,7 +7,6 @@ import pytest
 from benchmarks import counts
 from benchmarks.counts import Counts, growth
 
-
 TRIES = 5
 """Counts until one has no growth: on a busy machine, a timer may run during every request of one."""
 
