@@ -8,7 +8,7 @@ from benchmarks import counts
 from benchmarks.counts import Counts, growth
 
 TRIES = 5
-"""Counts until one has no growth: on a busy machine, a timer may run during every request of one."""
+"""Counts until one has no growth. On a busy machine, a timer may run in every request of one."""
 
 
 @pytest.fixture(scope="module")
