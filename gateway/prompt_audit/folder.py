@@ -90,17 +90,18 @@ class AuditFolder:
         """
         at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:_LONGEST_HOST] or "host"
-        name = f"prompts-{at}-{host}-{os.getpid()}-{secrets.token_hex(4)}{suffix}{OPEN}"
-        path = self.path / name
-        descriptor = os.open(path, _CREATED, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            # Some network file systems have no locks; nobody else knows the name yet.
-            if exc.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+        while True:
+            name = f"prompts-{at}-{host}-{os.getpid()}-{secrets.token_hex(4)}{suffix}{OPEN}"
+            path = self.path / name
+            descriptor = os.open(path, _CREATED, 0o600)
+            try:
+                if _is_locked(descriptor):
+                    return descriptor, path
+            except OSError:
                 os.close(descriptor)
                 raise
-        return descriptor, path
+            # Before it was locked, another process took it for a file that a dead one left.
+            os.close(descriptor)
 
     def files(self) -> list[AuditFile]:
         """Return the audit files, the oldest first; none if the folder is not there. Other files
@@ -157,6 +158,21 @@ class AuditFolder:
                 file.path.unlink()
                 removed += 1
         return removed
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock a file that this process has created. Return False if another process was first, which
+    removes the file or has removed it. Raise OSError.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as exc:
+        # Some network file systems have no locks: then nobody takes files for left ones.
+        if exc.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    return bool(os.fstat(descriptor).st_nlink)
 
 
 def finish(path: Path, *, is_empty: bool) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -161,3 +162,40 @@ def test_a_clock_that_is_set_back_stops_nothing() -> None:
     clock.jumped(wall=30 * DAY_S, steady=10)
     assert not clock.jumped(wall=0, steady=70)
     assert not clock.holds(steady=70)
+
+
+def test_a_new_file_that_another_process_takes_for_a_left_one_is_created_again(
+    folder: AuditFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, swept = fcntl.flock, []
+
+    def lock_behind_another(descriptor: int, operation: int) -> None:
+        if not swept:
+            swept.append(True)
+            assert AuditFolder(folder.path).close_left() == 1
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_behind_another)
+    descriptor, path = folder.create(".jsonl")
+    assert path.exists()
+    assert [file.path for file in folder.files()] == [path]
+    os.close(descriptor)
+
+
+def test_a_new_file_that_another_process_has_locked_is_created_again(
+    folder: AuditFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, others = fcntl.flock, []
+
+    def lock_behind_another(descriptor: int, operation: int) -> None:
+        if not others:
+            (file,) = folder.files()
+            others.append(os.open(file.path, os.O_RDONLY))
+            lock(others[0], fcntl.LOCK_EX)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_behind_another)
+    descriptor, path = folder.create(".jsonl")
+    assert path in [file.path for file in folder.files()]
+    os.close(descriptor)
+    os.close(others[0])
