@@ -227,11 +227,6 @@ class Pipeline:
             request.client.broke(exc)
 
     def _refuse(self, request: Request, error: Exception) -> None:
-        if request.exchange.commit is Commit.ANSWERED:
-            # A plug-in has sent a response, and failed then. A second one would be taken for the
-            # answer to the next request.
-            request.client.broke(error)
-            return
         self._answer(request, self._errors.response(error, request))
 
     def _answer(self, request: Request, response: web.StreamResponse) -> None:

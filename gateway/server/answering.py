@@ -31,13 +31,13 @@ from gateway.server.expiry import Expiry
 from gateway.server.turns import Turns
 from gateway.server.whole import whole_response
 
-_COMPLETE = EndReason.COMPLETE
+_COMPLETE, _ANSWERED = EndReason.COMPLETE, Commit.ANSWERED
 _LAST_REQUEST_S = 0.5
 """Seconds until an idle connection is closed when the gateway drains."""
 
 
 class AnsweringRules(ClosingRules, Protocol):
-    """What answering uses of the listener."""
+    """Listener, as far as answering uses it."""
 
     draining: bool
     cutting: bool
@@ -169,9 +169,13 @@ class AnsweringConnection(ClosingConnection):
         request = self._request
         if request is None:
             return  # it was cut off
+        exchange = request.exchange
+        if exchange.commit is _ANSWERED and not response.prepared:
+            # The client would take a second response for the answer to its next request.
+            self._fail(request, RuntimeError("a plug-in has sent another response already"))
+            return
         self.pending = None
         self._response = response
-        exchange = request.exchange
         try:
             # An instance check of aiohttp's abstract class takes longer than a look at the type.
             if type(response) is RelayedResponse and not response.prepared:

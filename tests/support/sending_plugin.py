@@ -23,6 +23,13 @@ async def send_and_fail(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 @web.middleware
+async def send_and_return_another(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send the response, and return a second one."""
+    await send(request, handler)
+    return web.Response(text="second")
+
+
+@web.middleware
 async def begin_and_fail(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Begin a response of aiohttp's own, and fail."""
     response = web.StreamResponse()

@@ -345,8 +345,8 @@ async def test_a_stream_that_a_plug_in_sends_is_let_go_when_its_client_leaves(
         assert writer.slot is None
 
 
-@pytest.mark.parametrize("plugin", ["send_and_fail", "begin_and_fail"])
-async def test_a_plug_in_that_fails_behind_its_response_causes_no_second_one(
+@pytest.mark.parametrize("plugin", ["send_and_fail", "begin_and_fail", "send_and_return_another"])
+async def test_a_plug_in_that_has_sent_a_response_causes_no_second_one(
     start_gateway: StartGateway, plugin: str
 ) -> None:
     middleware = [{"use": f"tests.support.sending_plugin.{plugin}"}]
