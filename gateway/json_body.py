@@ -144,7 +144,7 @@ class JsonBody:
         and objects are empty, and there are 1024 keys at most.
         """
         self.model = model
-        """Top-level `model`."""
+        """Value of the top-level `model`."""
         self.streams = document.get("stream") is True
         """True if the request asks for a stream."""
         self._plain = plain

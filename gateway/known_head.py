@@ -64,9 +64,9 @@ class KnownHead:
         self.accepts_only_events = accepts_only_events(message.headers)
         self._before, self._after = before, after
         self._length_at = len(before)
-        """Where the digits of Content-Length begin."""
+        """Index of the first digit of Content-Length."""
         self._length_end = len(before) + _MOST_DIGITS
-        """Where they have ended."""
+        """Index behind the last one, at the most."""
         self.lines: dict[object, bytes] = {}
         """Header lines for upstreams, by whatever else they depend on; see `keep_lines`."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 LONGEST_NAME = 256
-SPECIAL_CHARACTERS = "*<>\"'\\&$`{}|^?#%"
+_SPECIAL_CHARACTERS = "*<>\"'\\&$`{}|^?#%"
 """Characters that mean something in patterns, URLs, pages or shells."""
-_SPECIAL = frozenset(SPECIAL_CHARACTERS)
+_SPECIAL = frozenset(_SPECIAL_CHARACTERS)
+_SHOWN_NAMES = 3
+_SHOWN_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ def is_usable(name: str) -> bool:
         and name.isprintable()
         and name == name.strip()
         and _SPECIAL.isdisjoint(name)
+    )
+
+
+def unusable_text(names: Sequence[str]) -> str:
+    """Return the text that tells which listed models are not served because of their names."""
+    shown = ", ".join(ascii(name[:_SHOWN_CHARS]) for name in names[:_SHOWN_NAMES])
+    more = len(names) - _SHOWN_NAMES
+    return (
+        f"does not serve {shown}" + (f" and {more} more" if more > 0 else "") + ": a model's name "
+        f"has at most {LONGEST_NAME} printable characters, and none of {_SPECIAL_CHARACTERS}"
     )
 
 

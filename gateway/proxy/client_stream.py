@@ -106,7 +106,7 @@ class ClientStream(Heartbeat):
                 last = self._without_bom.last(last)
             if last:
                 out += self._own(last)
-            out += LAST_CHUNK if self._encoder is None else self._last_chunk(self._encoder)
+            out += self._last_chunk()
         self.transport.write(out)
 
     def stop_looking(self) -> None:
@@ -219,7 +219,7 @@ class ClientStream(Heartbeat):
             if event:
                 last = self._own(event)
             elif event is None:
-                last = LAST_CHUNK if self._encoder is None else self._last_chunk(self._encoder)
+                last = self._last_chunk()
         self.close()
         if last:
             self.transport.write(last)
@@ -290,9 +290,11 @@ class ClientStream(Heartbeat):
             data = self._encoder.feed(data)
         return chunk(data) if data else b""
 
-    def _last_chunk(self, encoder: BodyEncoder) -> bytes:
-        """Return the bytes that complete an encoded body."""
-        return chunk(encoder.finish()) + LAST_CHUNK
+    def _last_chunk(self) -> bytes:
+        """Return the bytes that complete the body."""
+        if self._encoder is None:
+            return LAST_CHUNK
+        return chunk(self._encoder.finish()) + LAST_CHUNK
 
     def _write(self, data: bytes) -> int:
         """Encode and write a piece. Return its size on the wire."""

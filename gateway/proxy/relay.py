@@ -52,7 +52,7 @@ class RelayOptions:
     preface: bytes = b""
     """Bytes that open an event stream for a client that `heeds_retry`."""
     batch: BatchOptions | None = None
-    """How events are gathered; None if each is sent at once."""
+    """Options for gathering events; None if each is sent at once."""
 
 
 class RelayedResponse(ClientResponse):
@@ -291,7 +291,7 @@ class RelayedResponse(ClientResponse):
             return
         if self._batch is not None:
             self._batch.flush()
-        stream.rest((self._response_body or self._open_body()).rest())
+        stream.rest(self.body.rest())
         self._end(stream, error)
 
     # Called by the writer:

@@ -255,14 +255,11 @@ class ResponseBody:
     def _say_error(self) -> None:
         """Record an error that ends a stream, for the log: the status does not show it."""
         exchange = self._exchange
-        failure, attempt = exchange.failure, exchange.attempt
-        if self.upstream.head.encoded or (failure is not None and failure.code is not None):
+        if self.upstream.head.encoded or exchange.error_code is not None:
             return
         # An error is the last event of a stream, or the last before `[DONE]`.
         ending = self.upstream.ending[-_ENDING_BYTES:]
-        words = backend_words.stream_error(
-            ending, None if attempt is None else attempt.endpoint.url
-        )
+        words = backend_words.stream_error(ending, exchange.backend_url)
         if words is not None:
             exchange.passed_on(words, _TOLD_ERROR)
 

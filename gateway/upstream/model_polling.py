@@ -14,13 +14,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
-from gateway.dialects.listed_model import (
-    LONGEST_NAME,
-    SPECIAL_CHARACTERS,
-    BadModelList,
-    ListedModel,
-    is_usable,
-)
+from gateway.dialects.listed_model import BadModelList, ListedModel, is_usable, unusable_text
 from gateway.upstream.asking import asking, beginning, failure_of
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.endpoint_tasks import EndpointTasks
@@ -32,8 +26,6 @@ _JITTER = 0.2
 """Share of the interval by which it varies, so that gateways do not ask in step."""
 _SOONEST_S = 2.0
 """Pause after the first failure; each further one doubles it, up to the interval."""
-_SHOWN_NAMES = 3
-_SHOWN_CHARS = 64
 _FRAMING = frozenset({b"host", b"accept-encoding", b"connection"})
 
 
@@ -251,16 +243,6 @@ class ModelPolling:
         except orjson.JSONDecodeError:
             raise BadModelList("is not JSON") from None
         return tuple(options.read(document))
-
-
-def unusable_text(names: Sequence[str]) -> str:
-    """Return the text that tells which listed models are not served because of their names."""
-    shown = ", ".join(ascii(name[:_SHOWN_CHARS]) for name in names[:_SHOWN_NAMES])
-    more = len(names) - _SHOWN_NAMES
-    return (
-        f"does not serve {shown}" + (f" and {more} more" if more > 0 else "") + ": a model's name "
-        f"has at most {LONGEST_NAME} printable characters, and none of {SPECIAL_CHARACTERS}"
-    )
 
 
 def _fields(lines: bytes) -> dict[str, str]:

@@ -167,7 +167,8 @@ def test_a_clock_that_is_set_back_stops_nothing() -> None:
 def test_a_new_file_that_another_process_takes_for_a_left_one_is_created_again(
     folder: AuditFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, swept = fcntl.flock, []
+    lock = fcntl.flock
+    swept: list[bool] = []
 
     def lock_behind_another(descriptor: int, operation: int) -> None:
         if not swept:
@@ -185,7 +186,8 @@ def test_a_new_file_that_another_process_takes_for_a_left_one_is_created_again(
 def test_a_new_file_that_another_process_has_locked_is_created_again(
     folder: AuditFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, others = fcntl.flock, []
+    lock = fcntl.flock
+    others: list[int] = []
 
     def lock_behind_another(descriptor: int, operation: int) -> None:
         if not others:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from gateway.config import Config
 from gateway.config.findings import Finding
 from gateway.config.served_names import discovering
+from gateway.dialects.listed_model import unusable_text
 from gateway.load.turn_writes import TurnWrites
 from gateway.model_names import is_pattern, selected
-from gateway.upstream.model_polling import ModelPolling, unusable_text
+from gateway.upstream.model_polling import ModelPolling
 from gateway.upstream.tls import ClientContexts
 from gateway.wiring.discovered_models import merged, polling
 from gateway.wiring.upstreams import upstreams
